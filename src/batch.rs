@@ -1,0 +1,39 @@
+//! A complete batch of admitted steps: all that the learner ever sees of the log.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Row-major, `rows` rows. The learner is a function of the sequence of these alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Count of batches emitted before this one.
+    pub number: u64,
+    pub rows: usize,
+    /// `[rows, state dimension]`.
+    pub states: Vec<f32>,
+    pub actions: Actions,
+    /// `[rows]`: the score that the filter compared.
+    pub scores: Vec<f32>,
+    /// `[rows]`: the threshold nu at the draw.
+    pub thresholds: Vec<f32>,
+    /// `[rows]`, in (0, 1]: 1 above the threshold, the atom's share on it.
+    pub weights: Vec<f32>,
+    /// `[rows]`: behavior propensity where it was logged.
+    pub propensities: Vec<Option<f32>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Actions {
+    /// `[rows, dimension]` item embeddings, for the Gaussian policy.
+    Embeddings { dimension: usize, values: Vec<f32> },
+    /// `[rows]` item numbers, for the softmax policy, with what could be shown where that is known.
+    Items { chosen: Vec<u32>, candidates: Vec<Option<Arc<[u32]>>> },
+}
+
+/// The action of one step as the policy needs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    Embedding(Box<[f32]>),
+    Item { chosen: u32, candidates: Option<Arc<[u32]>> },
+}
