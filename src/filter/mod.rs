@@ -1,0 +1,261 @@
+//! Hard filtering: keep the best kappa of the behavior and discard the rest (arXiv 2602.10430).
+//!
+//! The exact answer of `max_Q E_Q[R]` subject to `dQ/dP <= 1/kappa` puts all weight above the (1 - kappa)-quantile and a
+//! fair share on the atom that sits on it. Here the quantile is that of a sliding window, and the *level* at which
+//! it is taken is adjusted after every unit so that the admitted mass stays at kappa while the log drifts
+//! (adaptive conformal inference, Gibbs and Candes 2021, arXiv 2106.00170).
+
+mod alarm;
+mod buffer;
+mod shares;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{EventTime, Span};
+use crate::window::{Cut, Level, Score, Window, WindowState};
+use alarm::Alarm;
+pub use buffer::{AdmittedStep, Buffer, BufferRules, BufferState, ReplayRatio};
+use shares::Shares;
+
+/// What happened to a unit, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Trained on, with the judgement's weight.
+    Admit,
+    /// Discarded for good.
+    Filter,
+    /// Seen by the window, never trained on.
+    Hold,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    AboveThreshold,
+    BelowThreshold,
+    /// On the threshold: weighted by the atom's share.
+    Atom,
+    /// On the threshold while nothing of the atom is needed.
+    AtomFull,
+    /// The user already has more than their share of what is admitted.
+    UserShare,
+    /// The window is too short for a threshold.
+    WarmUp,
+    /// No baseline has been fitted yet; such a unit does not enter the window.
+    NoBaseline,
+}
+
+/// The verdict on one unit with everything that is needed to check it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// 1 above the threshold, the atom's share on it, 0 otherwise.
+    pub weight: f64,
+    /// The window's cut *before* the unit was inserted; `None` during warm-up.
+    pub cut: Option<Cut>,
+    pub level: f64,
+    pub window_len: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarmUp {
+    Hold,
+    Admit,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterRules {
+    /// In (0, 1].
+    pub kappa: f64,
+    /// Units, at least the warm-up.
+    pub window: usize,
+    pub max_age: Option<Span>,
+    /// Gain of the level feedback per judged unit.
+    pub level_rate: f64,
+    pub warmup: WarmUp,
+    /// Largest share of the last 256/kappa judged units that may be admitted from one user; 1 turns it off.
+    pub max_share_per_user: f64,
+    /// Watch for a threshold that admits nothing, or far too much, and shorten the window.
+    pub max_silence: bool,
+}
+
+/// The window, the level and the guards around them.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    rules: FilterRules,
+    window: Window,
+    level: f64,
+    alarm: Alarm,
+    shares: Shares,
+    totals: FilterTotals,
+}
+
+/// Conserved counts, in units except where they say otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct FilterTotals {
+    pub admitted: u64,
+    pub filtered: u64,
+    pub held: u64,
+    pub steps_admitted: u64,
+    pub steps_filtered: u64,
+    pub steps_held: u64,
+    /// Units that met a threshold.
+    pub judged: u64,
+    /// Sum of their weights: over `judged`, the share that kappa asks for.
+    pub admitted_mass: f64,
+    pub filtered_user_share: u64,
+    /// Times the alarm shortened the window.
+    pub alarms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FilterState {
+    pub window: WindowState,
+    pub level: f64,
+    pub alarm: Alarm,
+    pub shares: Shares,
+    pub totals: FilterTotals,
+}
+
+/// The unit's place relative to the cut: the whole rule of the paper's hard filter, with its atoms.
+pub fn judge(score: Score, cut: &Cut) -> (Verdict, Reason, f64) {
+    let weight = cut.weight(score);
+    if score > cut.threshold {
+        (Verdict::Admit, Reason::AboveThreshold, weight)
+    } else if score < cut.threshold {
+        (Verdict::Filter, Reason::BelowThreshold, weight)
+    } else if weight > 0.0 {
+        (Verdict::Admit, Reason::Atom, weight)
+    } else {
+        (Verdict::Filter, Reason::AtomFull, weight)
+    }
+}
+
+impl Filter {
+    pub fn new(rules: FilterRules) -> Filter {
+        let window = Window::new(rules.window, rules.max_age);
+        let alarm = Alarm::new(rules.kappa);
+        let shares = Shares::new(rules.kappa, rules.max_share_per_user);
+        Filter { level: rules.kappa, window, alarm, shares, totals: FilterTotals::default(), rules }
+    }
+
+    /// Units the window needs before it decides anything.
+    pub fn warmup_len(kappa: f64) -> usize {
+        30usize.max((3.0 / kappa).ceil() as usize)
+    }
+
+    /// Judges a unit of `steps` steps that closed at `now`, then lets the window see it.
+    pub fn consider(&mut self, score: Option<Score>, steps: u64, user: &str, now: EventTime) -> Judgement {
+        self.window.expire(now);
+        let judgement = self.judge_next(score, user);
+        self.count(&judgement, steps);
+        // Judge first, insert second: a unit must not raise the bar it is judged by.
+        if let Some(score) = score {
+            self.window.push(score, now);
+        }
+        if judgement.cut.is_some() {
+            self.adjust(judgement.weight, user);
+        }
+        judgement
+    }
+
+    fn judge_next(&mut self, score: Option<Score>, user: &str) -> Judgement {
+        let level = Level::new(self.level);
+        let warm = self.window.len() >= Filter::warmup_len(self.rules.kappa).min(self.rules.window);
+        let cut = if warm && score.is_some() { self.window.quantile(level) } else { None };
+        let (verdict, reason, weight) = match (score, &cut) {
+            (None, _) => (Verdict::Hold, Reason::NoBaseline, 0.0),
+            (Some(score), Some(cut)) => judge(score, cut),
+            (Some(_), None) => match self.rules.warmup {
+                WarmUp::Hold => (Verdict::Hold, Reason::WarmUp, 0.0),
+                WarmUp::Admit => (Verdict::Admit, Reason::WarmUp, 1.0),
+            },
+        };
+        let over_share = verdict == Verdict::Admit && cut.is_some() && self.shares.is_full(user);
+        let (verdict, reason, weight) =
+            if over_share { (Verdict::Filter, Reason::UserShare, 0.0) } else { (verdict, reason, weight) };
+        Judgement { verdict, reason, weight, cut, level: level.to_f64(), window_len: self.window.len() }
+    }
+
+    fn count(&mut self, judgement: &Judgement, steps: u64) {
+        let totals = &mut self.totals;
+        let (units, unit_steps) = match judgement.verdict {
+            Verdict::Admit => (&mut totals.admitted, &mut totals.steps_admitted),
+            Verdict::Filter => (&mut totals.filtered, &mut totals.steps_filtered),
+            Verdict::Hold => (&mut totals.held, &mut totals.steps_held),
+        };
+        *units += 1;
+        *unit_steps += steps;
+        if judgement.reason == Reason::UserShare {
+            totals.filtered_user_share += 1;
+        }
+        if judgement.cut.is_some() {
+            totals.judged += 1;
+            totals.admitted_mass += judgement.weight;
+        }
+    }
+
+    /// level += gamma (kappa - weight): after every judged unit, never per batch of polled records.
+    fn adjust(&mut self, weight: f64, user: &str) {
+        let kappa = self.rules.kappa;
+        let highest = kappa.max((20.0 * kappa).min(0.98));
+        self.level = (self.level + self.rules.level_rate * (kappa - weight)).clamp(kappa / 50.0, highest);
+        self.shares.record(user, weight > 0.0);
+        if self.rules.max_silence && self.alarm.record(weight) {
+            // An old regime must not starve learning: forget it, keep the level.
+            self.window.keep_last(self.alarm.horizon());
+            self.totals.alarms += 1;
+        }
+    }
+
+    pub fn totals(&self) -> &FilterTotals {
+        &self.totals
+    }
+
+    pub fn kappa(&self) -> f64 {
+        self.rules.kappa
+    }
+
+    pub fn level(&self) -> f64 {
+        self.level
+    }
+
+    pub fn window_len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// The cut that the next unit would meet.
+    pub fn cut(&mut self) -> Option<Cut> {
+        self.window.quantile(Level::new(self.level))
+    }
+
+    pub fn snapshot(&mut self) -> FilterState {
+        FilterState {
+            window: self.window.save(),
+            level: self.level,
+            alarm: self.alarm.clone(),
+            shares: self.shares.clone(),
+            totals: self.totals,
+        }
+    }
+
+    /// Takes over a saved state. Kappa and the limits are those of the present rules: they may be tuned at a restart.
+    pub fn restore(rules: FilterRules, state: FilterState) -> Result<Filter, String> {
+        let window = Window::restore(state.window, rules.window, rules.max_age).map_err(|error| error.to_string())?;
+        if !state.level.is_finite() {
+            return Err("the level is not a number".to_owned());
+        }
+        let mut filter = Filter::new(rules);
+        filter.window = window;
+        filter.level = state.level;
+        filter.alarm = state.alarm.tuned(filter.rules.kappa);
+        filter.shares = state.shares.tuned(filter.rules.kappa, filter.rules.max_share_per_user);
+        filter.totals = state.totals;
+        Ok(filter)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Joins the pure parts: closed trajectories and watermarks go in, judged units and batches come out.
+//!
+//! *Invariant:* no I/O, no clock, no randomness of its own, and nothing here can fail. What comes out is a function of the
+//! partitions' contents; in which order their trajectories were handed in does not matter.
+
+mod intake;
+mod judged;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use intake::{Breaker, Intake, IntakeState, Observed, Progress, RecordCounters, record_fingerprint};
+pub use judged::Judged;
+
+use crate::batch::{Action, Batch};
+use crate::catalog::{Vocabulary, VocabularyState};
+use crate::filter::{AdmittedStep, Buffer, BufferRules, BufferState, Filter, FilterRules, FilterState, Verdict};
+use crate::merge::{Merge, MergeState, Merged};
+use crate::position::Partition;
+use crate::score::{Scored, Scorer, ScorerState, Unit};
+use crate::state::StateEncoder;
+use crate::time::{EventTime, Span};
+use crate::trajectory::{Step, Trajectory};
+
+/// What the policy chooses among.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionForm {
+    /// A point in embedding space (Gaussian policy).
+    Embedding,
+    /// A numbered item (softmax policy).
+    Item,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipelineRules {
+    pub filter: FilterRules,
+    pub buffer: BufferRules,
+    pub action: ActionForm,
+    /// Units whose trajectory closed longer ago than this, in event time, are not judged.
+    pub expire_after: Option<Span>,
+    /// Keep a record of every judged unit.
+    pub log_decisions: bool,
+}
+
+/// Everything after the lanes.
+pub struct Pipeline {
+    rules: PipelineRules,
+    merge: Merge,
+    encoder: Arc<StateEncoder>,
+    vocabulary: Vocabulary,
+    scorer: Scorer,
+    filter: Filter,
+    buffer: Buffer,
+    totals: Totals,
+}
+
+/// What handling produced, in order.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    pub batches: Vec<Batch>,
+    pub judged: Vec<Judged>,
+}
+
+/// Conserved counts: units merged = admitted + filtered + held + expired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    pub trajectories: u64,
+    pub steps: u64,
+    pub units: u64,
+    pub expired: u64,
+    pub steps_expired: u64,
+    /// Admitted steps that the policy cannot learn from: no embedding, or no place in the vocabulary.
+    pub steps_without_action: u64,
+    /// Sum of the trajectories' undiscounted rewards.
+    pub reward: f64,
+}
+
+/// What a checkpoint keeps of the pipeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PipelineState {
+    pub merge: MergeState,
+    pub vocabulary: VocabularyState,
+    pub scorer: ScorerState,
+    pub filter: FilterState,
+    pub buffer: BufferState,
+    pub totals: Totals,
+}
+
+impl Pipeline {
+    pub fn new(
+        partitions: impl IntoIterator<Item = Partition>,
+        rules: PipelineRules,
+        encoder: Arc<StateEncoder>,
+        scorer: Scorer,
+        vocabulary: Vocabulary,
+    ) -> Pipeline {
+        Pipeline {
+            merge: Merge::new(partitions),
+            filter: Filter::new(rules.filter.clone()),
+            buffer: Buffer::new(rules.buffer.clone()),
+            totals: Totals::default(),
+            rules,
+            encoder,
+            vocabulary,
+            scorer,
+        }
+    }
+
+    pub fn restore(
+        state: PipelineState,
+        rules: PipelineRules,
+        encoder: Arc<StateEncoder>,
+        mut scorer: Scorer,
+        vocabulary_capacity: usize,
+    ) -> Result<Pipeline, String> {
+        if !scorer.restore(state.scorer) {
+            return Err("the baseline was fitted to features of another dimension".to_owned());
+        }
+        Ok(Pipeline {
+            merge: Merge::restore(state.merge).map_err(|error| error.to_string())?,
+            filter: Filter::restore(rules.filter.clone(), state.filter)?,
+            buffer: Buffer::restore(rules.buffer.clone(), state.buffer)?,
+            vocabulary: Vocabulary::restore(state.vocabulary, vocabulary_capacity),
+            totals: state.totals,
+            rules,
+            encoder,
+            scorer,
+        })
+    }
+
+    pub fn snapshot(&mut self) -> PipelineState {
+        PipelineState {
+            merge: self.merge.save(),
+            vocabulary: self.vocabulary.snapshot(),
+            scorer: self.scorer.snapshot(),
+            filter: self.filter.snapshot(),
+            buffer: self.buffer.snapshot(),
+            totals: self.totals,
+        }
+    }
+
+    pub fn merge(&self) -> &Merge {
+        &self.merge
+    }
+
+    /// For offering trajectories and moving watermarks; call [`Pipeline::drain`] afterwards.
+    pub fn merge_mut(&mut self) -> &mut Merge {
+        &mut self.merge
+    }
+
+    pub fn filter(&mut self) -> &mut Filter {
+        &mut self.filter
+    }
+
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Judges everything whose turn has come in the merged order.
+    pub fn drain(&mut self, outputs: &mut Outputs) {
+        while let Some(merged) = self.merge.next() {
+            self.judge(&merged, outputs);
+        }
+    }
+
+    fn judge(&mut self, merged: &Merged, outputs: &mut Outputs) {
+        let trajectory = &merged.trajectory;
+        let sequence = self.totals.trajectories;
+        self.totals.trajectories += 1;
+        self.totals.steps += trajectory.steps.len() as u64;
+        self.totals.reward += trajectory.steps.iter().map(|step| step.reward).sum::<f64>();
+        if self.is_expired(merged) {
+            self.count_expired(trajectory);
+            return;
+        }
+        let states: Vec<Vec<f32>> =
+            (0..trajectory.steps.len()).map(|index| self.encoder.encode(&trajectory.steps, index)).collect();
+        for scored in self.scorer.score(trajectory, &states) {
+            self.totals.units += 1;
+            let batches_before = self.buffer.batches();
+            let judgement =
+                self.filter.consider(scored.score, scored.steps as u64, &trajectory.user, merged.at);
+            if judgement.verdict == Verdict::Admit {
+                self.admit(trajectory, &states, &scored, judgement.weight, judgement.cut.as_ref(), outputs);
+            }
+            if self.rules.log_decisions {
+                let kappa = self.rules.filter.kappa;
+                outputs.judged.push(Judged::new(sequence, trajectory, &scored, &judgement, kappa, batches_before));
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        trajectory: &Trajectory,
+        states: &[Vec<f32>],
+        scored: &Scored,
+        weight: f64,
+        cut: Option<&crate::window::Cut>,
+        outputs: &mut Outputs,
+    ) {
+        let Some(score) = scored.score else { return };
+        for index in scored.first_step..scored.first_step + scored.steps {
+            let step = &trajectory.steps[index];
+            let Some(action) = self.action(step) else {
+                self.totals.steps_without_action += 1;
+                continue;
+            };
+            let propensity = step.decision.propensity.map(|propensity| propensity as f32);
+            let admitted = AdmittedStep { state: states[index].as_slice().into(), action, score, propensity };
+            self.buffer.admit(admitted, weight, cut, &mut outputs.batches);
+        }
+    }
+
+    fn action(&mut self, step: &Step) -> Option<Action> {
+        let decision = &step.decision;
+        match self.rules.action {
+            ActionForm::Embedding => {
+                let embedding =
+                    decision.embedding.as_deref().or_else(|| self.encoder.catalog.embedding(&decision.item));
+                embedding
+                    .filter(|embedding| embedding.len() == self.encoder.item_dimension())
+                    .map(|embedding| Action::Embedding(embedding.into()))
+            }
+            ActionForm::Item => {
+                let chosen = self.vocabulary.number(&decision.item)?;
+                let candidates = decision.candidates.as_deref().map(|candidates| {
+                    let mut numbers: Vec<u32> =
+                        candidates.iter().filter_map(|item| self.vocabulary.number(item)).chain([chosen]).collect();
+                    numbers.sort_unstable();
+                    numbers.dedup();
+                    Arc::from(numbers)
+                });
+                Some(Action::Item { chosen, candidates })
+            }
+        }
+    }
+
+    fn is_expired(&self, merged: &Merged) -> bool {
+        self.rules.expire_after.is_some_and(|limit| merged.at.since(merged.trajectory.key.time) > limit)
+    }
+
+    fn count_expired(&mut self, trajectory: &Trajectory) {
+        let steps = trajectory.steps.len() as u64;
+        let units = match self.scorer.unit() {
+            Unit::Step => steps,
+            Unit::Trajectory => 1,
+        };
+        self.totals.units += units;
+        self.totals.expired += units;
+        self.totals.steps_expired += steps;
+    }
+}
+
+impl Totals {
+    /// units = admitted + filtered + held + expired.
+    pub fn is_conserved(&self, filter: &crate::filter::FilterTotals) -> bool {
+        self.units == filter.admitted + filter.filtered + filter.held + self.expired
+            && self.steps
+                == filter.steps_admitted + filter.steps_filtered + filter.steps_held + self.steps_expired
+    }
+}
+

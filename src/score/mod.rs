@@ -1,0 +1,201 @@
+//! What the filter compares: one number for a unit of behavior, be it a step or a whole trajectory.
+//!
+//! `score = (return - baseline) / scale`. A plain return would mostly tell which *contexts* are easy; the baseline takes
+//! that out, so that what is left says how well the behavior did. The baseline lags behind: units of generation g
+//! are measured by a fit over the generations up to g-2, and a fit is never undone, so the score of a unit is a
+//! function of the units before it.
+
+mod ridge;
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::StateEncoder;
+use crate::trajectory::Trajectory;
+use crate::window::Score;
+use ridge::{Fit, Moments};
+
+/// What is judged as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    Step,
+    Trajectory,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreKind {
+    /// (discounted return - baseline) / scale.
+    Advantage,
+    /// The discounted return itself, as in the paper's offline setting.
+    Return,
+    /// The reward of the step, or the plain sum of the trajectory's rewards.
+    Reward,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    None,
+    Mean,
+    /// Ridge regression on the state vector and [1, step, ln(1 + step)].
+    Linear,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreRules {
+    pub unit: Unit,
+    pub kind: ScoreKind,
+    pub baseline: Baseline,
+    /// In [0, 1].
+    pub discount: f64,
+    /// Rewards are clipped to this range before anything else (keep-the-best invites bots).
+    pub clip: Option<(f64, f64)>,
+    /// Units per generation of the baseline.
+    pub generation: u64,
+    /// Ridge penalty, per sample.
+    pub ridge: f64,
+}
+
+/// A unit with its score; `steps` counts from the trajectory's first step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scored {
+    pub first_step: usize,
+    pub steps: usize,
+    /// Discounted return from the unit's first step on.
+    pub value: f64,
+    /// `None` while no baseline has been fitted, or when the arithmetic left the range of f32.
+    pub score: Option<Score>,
+}
+
+/// Rewards to scores. Its state is part of every checkpoint.
+#[derive(Debug, Clone)]
+pub struct Scorer {
+    rules: ScoreRules,
+    state: ScorerState,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScorerState {
+    /// Units scored so far.
+    units: u64,
+    /// Generations up to g-2, the one before this, and this one.
+    settled: Moments,
+    previous: Moments,
+    current: Moments,
+    fit: Option<Fit>,
+}
+
+impl Scorer {
+    pub fn new(rules: ScoreRules, encoder: &StateEncoder) -> Scorer {
+        let dimension = match rules.baseline {
+            Baseline::None => 0,
+            Baseline::Mean => 1,
+            Baseline::Linear => encoder.dimension() + 3,
+        };
+        let empty = Moments::new(dimension);
+        let state =
+            ScorerState { units: 0, settled: empty.clone(), previous: empty.clone(), current: empty, fit: None };
+        Scorer { rules, state }
+    }
+
+    pub fn snapshot(&self) -> ScorerState {
+        self.state.clone()
+    }
+
+    /// `false`, and nothing changes, when the state was made for features of another dimension.
+    pub fn restore(&mut self, state: ScorerState) -> bool {
+        let fits = state.settled.dimension() == self.state.settled.dimension();
+        if fits {
+            self.state = state;
+        }
+        fits
+    }
+
+    pub fn unit(&self) -> Unit {
+        self.rules.unit
+    }
+
+    /// Scores all units of a trajectory, in step order. `states` are its steps' state vectors.
+    pub fn score(&mut self, trajectory: &Trajectory, states: &[Vec<f32>]) -> Vec<Scored> {
+        let rewards: Vec<f64> = trajectory.steps.iter().map(|step| self.clip(step.reward)).collect();
+        let returns = returns_to_go(&rewards, self.discount());
+        match self.rules.unit {
+            Unit::Trajectory => {
+                let value = returns.first().copied().unwrap_or(0.0);
+                let score = self.score_one(value, states, 0);
+                vec![Scored { first_step: 0, steps: rewards.len(), value, score }]
+            }
+            Unit::Step => (0..rewards.len())
+                .map(|step| {
+                    let value = match self.rules.kind {
+                        ScoreKind::Reward => rewards[step],
+                        ScoreKind::Advantage | ScoreKind::Return => returns[step],
+                    };
+                    Scored { first_step: step, steps: 1, value, score: self.score_one(value, states, step) }
+                })
+                .collect(),
+        }
+    }
+
+    fn discount(&self) -> f64 {
+        match self.rules.kind {
+            ScoreKind::Reward => 1.0,
+            ScoreKind::Advantage | ScoreKind::Return => self.rules.discount,
+        }
+    }
+
+    fn clip(&self, reward: f64) -> f64 {
+        self.rules.clip.map_or(reward, |(low, high)| reward.clamp(low, high))
+    }
+
+    fn score_one(&mut self, value: f64, states: &[Vec<f32>], step: usize) -> Option<Score> {
+        let score = match (self.rules.kind, self.rules.baseline) {
+            (ScoreKind::Return | ScoreKind::Reward, _) | (ScoreKind::Advantage, Baseline::None) => Some(value),
+            (ScoreKind::Advantage, Baseline::Mean | Baseline::Linear) => {
+                let features = self.features(states, step);
+                let advantage = self.state.fit.as_ref().map(|fit| fit.standardize(&features, value));
+                self.state.current.add(&features, value);
+                advantage
+            }
+        };
+        self.state.units += 1;
+        if self.state.units.is_multiple_of(self.rules.generation) {
+            self.close_generation();
+        }
+        score.and_then(|score| Score::new(score as f32))
+    }
+
+    /// Features of the baseline: known at the decision, not shown to the policy. Without the step number the filter
+    /// would pick early steps (their returns-to-go are long) instead of good ones.
+    fn features(&self, states: &[Vec<f32>], step: usize) -> Vec<f64> {
+        let number = step as f64;
+        match self.rules.baseline {
+            Baseline::None => Vec::new(),
+            Baseline::Mean => vec![1.0],
+            Baseline::Linear => {
+                let state = states.get(step).into_iter().flatten().map(|value| f64::from(*value));
+                [1.0, number, number.ln_1p()].into_iter().chain(state).collect()
+            }
+        }
+    }
+
+    fn close_generation(&mut self) {
+        let state = &mut self.state;
+        state.settled.merge(&state.previous);
+        state.previous = std::mem::replace(&mut state.current, Moments::new(state.settled.dimension()));
+        if state.settled.count() > 0 {
+            state.fit = Some(state.settled.solve(self.rules.ridge));
+        }
+    }
+}
+
+/// G_t = r_t + discount * G_{t+1}.
+fn returns_to_go(rewards: &[f64], discount: f64) -> Vec<f64> {
+    let mut returns = rewards.to_vec();
+    for step in (0..returns.len().saturating_sub(1)).rev() {
+        returns[step] += discount * returns[step + 1];
+    }
+    returns
+}
+
+#[cfg(test)]
+mod tests;

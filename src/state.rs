@@ -1,0 +1,166 @@
+//! The state vector of a step: what the policy may look at when it chooses.
+//!
+//! `[context features | pooled embeddings of the session's last items]`. Training and serving call the same function,
+//! so a policy never meets a vector that was built in another way than those it learned from.
+
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::trajectory::Step;
+
+/// How the items that a session has already shown become part of the state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pooling {
+    None,
+    /// Plain mean over the last `length` items.
+    Mean {
+        length: usize,
+    },
+    /// Weights `decay^age` over the last `length` items, summing to 1; the newest has age 0.
+    Decay {
+        length: usize,
+        decay: f32,
+    },
+}
+
+/// Builds state vectors; also the one place that says what embedding an item has.
+#[derive(Debug, Clone)]
+pub struct StateEncoder {
+    pub context_dimension: usize,
+    pub pooling: Pooling,
+    /// Dimension of the vectors that stand for items without an embedding; used when the catalog has none.
+    pub hashed_dimension: usize,
+    pub catalog: Arc<Catalog>,
+}
+
+impl StateEncoder {
+    /// Length of every state vector. Never 0: without any feature the state is the constant 1.
+    pub fn dimension(&self) -> usize {
+        (self.context_dimension + self.history_dimension()).max(1)
+    }
+
+    pub fn item_dimension(&self) -> usize {
+        match self.catalog.dimension() {
+            0 => self.hashed_dimension,
+            dimension => dimension,
+        }
+    }
+
+    fn history_dimension(&self) -> usize {
+        match self.pooling {
+            Pooling::None => 0,
+            Pooling::Mean { .. } | Pooling::Decay { .. } => self.item_dimension(),
+        }
+    }
+
+    /// The state in which `steps[index]` was decided: its context, and the items of the steps before it.
+    pub fn encode(&self, steps: &[Step], index: usize) -> Vec<f32> {
+        let mut state = Vec::with_capacity(self.dimension());
+        if let Some(step) = steps.get(index) {
+            state.extend_from_slice(&step.decision.context);
+        }
+        state.resize(self.context_dimension, 0.0);
+        match self.pooling {
+            Pooling::None => {}
+            Pooling::Mean { length } => self.pool(&steps[..index.min(steps.len())], length, 1.0, &mut state),
+            Pooling::Decay { length, decay } => self.pool(&steps[..index.min(steps.len())], length, decay, &mut state),
+        }
+        if state.is_empty() {
+            state.push(1.0);
+        }
+        state
+    }
+
+    fn pool(&self, earlier: &[Step], length: usize, decay: f32, state: &mut Vec<f32>) {
+        let start = state.len();
+        state.resize(start + self.item_dimension(), 0.0);
+        let (mut weight, mut total) = (1.0f32, 0.0f32);
+        for step in earlier.iter().rev().take(length) {
+            self.add_embedding(step, weight, &mut state[start..]);
+            total += weight;
+            weight *= decay;
+        }
+        if total > 0.0 {
+            state[start..].iter_mut().for_each(|value| *value /= total);
+        }
+    }
+
+    fn add_embedding(&self, step: &Step, weight: f32, sum: &mut [f32]) {
+        let own = step.decision.embedding.as_deref();
+        match own.or_else(|| self.catalog.embedding(&step.decision.item)) {
+            Some(embedding) => sum.iter_mut().zip(embedding).for_each(|(total, value)| *total += weight * value),
+            None if self.catalog.dimension() == 0 => add_hashed(&step.decision.item, weight, sum),
+            // An item that a catalog with embeddings does not know says nothing.
+            None => {}
+        }
+    }
+}
+
+/// A fixed vector of signs over sqrt(dimension) for an item of which only the id is known: ids become nearly orthogonal
+/// unit vectors (random projection), without any state to learn or to keep.
+fn add_hashed(item: &str, weight: f32, sum: &mut [f32]) {
+    let unit = weight / (sum.len().max(1) as f32).sqrt();
+    for (block, values) in (0u64..).zip(sum.chunks_mut(64)) {
+        let bits = xxhash_rust::xxh3::xxh3_64_with_seed(item.as_bytes(), block);
+        for (bit, value) in values.iter_mut().enumerate() {
+            *value += if bits >> bit & 1 == 1 { unit } else { -unit };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Decision;
+    use crate::position::{Offset, Place};
+    use crate::time::EventTime;
+
+    fn step(item: &str, context: &[f32]) -> Step {
+        let decision = Decision {
+            id: None,
+            item: item.into(),
+            embedding: None,
+            context: context.into(),
+            candidates: None,
+            propensity: None,
+            reward: 0.0,
+        };
+        let place = Place { offset: Offset::from_count(0), index: 0 };
+        Step { time: EventTime::FIRST, place, decision, reward: 0.0 }
+    }
+
+    fn encoder(pooling: Pooling) -> StateEncoder {
+        let items = [("a".to_owned(), vec![1.0, 0.0]), ("b".to_owned(), vec![0.0, 1.0])];
+        let catalog = Arc::new(Catalog::from_items(items).unwrap());
+        StateEncoder { context_dimension: 1, pooling, hashed_dimension: 8, catalog }
+    }
+
+    #[test]
+    fn the_state_holds_the_context_and_only_items_shown_before() {
+        let steps = [step("a", &[7.0]), step("b", &[8.0]), step("unknown", &[9.0]), step("a", &[10.0])];
+        let mean = encoder(Pooling::Mean { length: 2 });
+        assert_eq!(mean.encode(&steps, 0), [7.0, 0.0, 0.0]);
+        assert_eq!(mean.encode(&steps, 2), [9.0, 0.5, 0.5]);
+        assert_eq!(mean.encode(&steps, 3), [10.0, 0.0, 0.5]);
+        let decay = encoder(Pooling::Decay { length: 9, decay: 0.5 });
+        assert_eq!(decay.encode(&steps, 2), [9.0, 1.0 / 3.0, 2.0 / 3.0]);
+    }
+
+    #[test]
+    fn ids_without_embeddings_become_fixed_unit_vectors() {
+        let mut encoder = encoder(Pooling::Mean { length: 1 });
+        encoder.catalog = Arc::new(Catalog::default());
+        let steps = [step("x", &[0.0]), step("y", &[0.0]), step("x", &[0.0])];
+        let (after_x, after_y) = (encoder.encode(&steps, 1), encoder.encode(&steps, 2));
+        assert_eq!(after_x.len(), 9);
+        assert!((after_x.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-6);
+        assert_ne!(after_x, after_y);
+    }
+
+    #[test]
+    fn without_any_feature_the_state_is_a_constant() {
+        let mut encoder = encoder(Pooling::None);
+        encoder.context_dimension = 0;
+        assert_eq!((encoder.dimension(), encoder.encode(&[step("a", &[])], 0)), (1, vec![1.0]));
+    }
+}
