@@ -133,6 +133,13 @@ pub fn judge(score: Score, cut: &Cut) -> (Verdict, Reason, f64) {
     }
 }
 
+impl FilterTotals {
+    /// The admitted mass per judged unit: what kappa asks for. `None` before the first.
+    pub fn admitted_share(&self) -> Option<f64> {
+        (self.judged > 0).then(|| self.admitted_mass / self.judged as f64)
+    }
+}
+
 impl Filter {
     pub fn new(rules: FilterRules) -> Filter {
         let window = Window::new(rules.window, rules.max_age);

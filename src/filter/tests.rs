@@ -1,0 +1,205 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::{Action, Batch};
+
+fn rules(kappa: f64) -> FilterRules {
+    FilterRules {
+        kappa,
+        window: 2_000,
+        max_age: None,
+        level_rate: 0.005,
+        warmup: WarmUp::Hold,
+        max_share_per_user: 1.0,
+        max_silence: true,
+    }
+}
+
+fn score(value: f32) -> Option<Score> {
+    Score::new(value)
+}
+
+/// A stream with a jump, a change of scale and many ties, from a seed.
+fn stream(seed: u64, length: usize) -> Vec<f32> {
+    let mut state = seed;
+    (0..length)
+        .map(|index| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let uniform = (state >> 40) as f32 / (1u64 << 24) as f32;
+            match index / (length / 4).max(1) {
+                0 => uniform,
+                1 => (uniform * 5.0).floor(),
+                2 => uniform * 3.0 - 7.0,
+                _ => (uniform - 0.9).max(0.0),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_verdict_can_be_computed_again_by_sorting() {
+    for (seed, kappa) in [(1, 0.1), (2, 0.05), (3, 0.3)] {
+        let mut filter = Filter::new(rules(kappa));
+        let mut seen: Vec<f32> = Vec::new();
+        for value in stream(seed, 6_000) {
+            let judgement = filter.consider(score(value), 1, "u", EventTime::FIRST);
+            let window = &seen[seen.len() - judgement.window_len..];
+            if let Some(cut) = judgement.cut {
+                let mut sorted = window.to_vec();
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                // Nearest rank: the smallest value of which at least `level` of the window lies at or above.
+                let rank = (judgement.level * sorted.len() as f64).ceil().max(1.0) as usize;
+                let threshold = sorted[rank - 1];
+                let above = sorted.iter().filter(|other| **other > threshold).count() as f64;
+                let equal = sorted.iter().filter(|other| **other == threshold).count() as f64;
+                let share = (judgement.level * sorted.len() as f64 - above) / equal;
+                assert_eq!(cut.threshold.get(), threshold, "seed {seed}");
+                assert!((cut.atom_share - share).abs() < 1e-9, "seed {seed}");
+                let weight = if value > threshold { 1.0 } else if value == threshold { share } else { 0.0 };
+                assert!((judgement.weight - weight).abs() < 1e-9, "seed {seed}");
+                assert_eq!(judgement.verdict == Verdict::Admit, weight > 0.0, "seed {seed}");
+            } else {
+                assert_eq!((judgement.verdict, judgement.reason), (Verdict::Hold, Reason::WarmUp), "seed {seed}");
+                assert!(window.len() < Filter::warmup_len(kappa), "seed {seed}");
+            }
+            seen.push(value);
+        }
+        let totals = filter.totals();
+        assert_eq!(totals.admitted + totals.filtered + totals.held, 6_000);
+    }
+}
+
+#[test]
+fn the_admitted_mass_tracks_kappa_through_drift() {
+    for kappa in [0.05, 0.1, 0.3] {
+        let mut filter = Filter::new(rules(kappa));
+        for value in stream(7, 40_000) {
+            filter.consider(score(value), 1, "u", EventTime::FIRST);
+        }
+        let share = filter.totals().admitted_mass / filter.totals().judged as f64;
+        assert!((share / kappa - 1.0).abs() < 0.05, "kappa {kappa}: {share}");
+    }
+}
+
+#[test]
+fn without_level_feedback_a_drop_admits_too_little() {
+    // Guards the line that adjusts the level: without it this stream is far off.
+    let mut filter = Filter::new(FilterRules { level_rate: 0.0, max_silence: false, ..rules(0.1) });
+    for value in stream(7, 40_000) {
+        filter.consider(score(value), 1, "u", EventTime::FIRST);
+    }
+    let share = filter.totals().admitted_mass / filter.totals().judged as f64;
+    assert!((share / 0.1 - 1.0).abs() > 0.01, "{share}");
+}
+
+#[test]
+fn a_silent_threshold_raises_the_alarm_and_forgets() {
+    let mut filter = Filter::new(FilterRules { level_rate: 0.0, ..rules(0.1) });
+    (0..1_000).for_each(|i| drop(filter.consider(score(100.0 + (i % 97) as f32), 1, "u", EventTime::FIRST)));
+    let admitted = filter.totals().admitted;
+    (0..161).for_each(|i| drop(filter.consider(score((i % 89) as f32), 1, "u", EventTime::FIRST)));
+    assert_eq!(filter.totals().alarms, 1);
+    assert!(filter.window_len() <= 162);
+    (0..100).for_each(|i| drop(filter.consider(score((i % 89) as f32), 1, "u", EventTime::FIRST)));
+    assert!(filter.totals().admitted > admitted, "learning starves after the drop");
+}
+
+#[test]
+fn nobody_owns_more_than_their_share_of_what_is_admitted() {
+    let mut filter = Filter::new(FilterRules { max_share_per_user: 0.01, ..rules(0.1) });
+    for index in 0..4_000 {
+        let (user, value) = if index % 4 == 0 { ("bot", 1_000.0 + index as f32) } else { ("user", (index % 71) as f32) };
+        filter.consider(score(value), 1, user, EventTime::FIRST);
+    }
+    assert!(filter.totals().filtered_user_share > 500, "{:?}", filter.totals());
+    let unlimited = Filter::new(rules(0.1));
+    assert_eq!(unlimited.totals().filtered_user_share, 0);
+}
+
+#[test]
+fn units_without_a_score_are_held_and_leave_the_window_alone() {
+    let mut filter = Filter::new(rules(0.1));
+    let judgement = filter.consider(None, 3, "u", EventTime::FIRST);
+    assert_eq!((judgement.verdict, judgement.reason), (Verdict::Hold, Reason::NoBaseline));
+    assert_eq!((filter.window_len(), filter.totals().held, filter.totals().steps_held), (0, 1, 3));
+}
+
+#[test]
+fn kappa_one_keeps_everything() {
+    let mut filter = Filter::new(rules(1.0));
+    let verdicts: Vec<_> =
+        stream(5, 500).into_iter().map(|value| filter.consider(score(value), 1, "u", EventTime::FIRST)).collect();
+    assert!(verdicts[30..].iter().all(|judgement| judgement.weight == 1.0));
+}
+
+fn buffer_rules(replay_ratio: ReplayRatio) -> BufferRules {
+    BufferRules { capacity: 50, batch: 16, replay_ratio, seed: 9 }
+}
+
+fn admitted(value: f32) -> AdmittedStep {
+    AdmittedStep {
+        state: [value].into(),
+        action: Action::Item { chosen: 0, candidates: None },
+        score: Score::new(value).unwrap(),
+        propensity: None,
+    }
+}
+
+#[test]
+fn draws_are_judged_again_by_the_present_threshold() {
+    let mut filter = Filter::new(FilterRules { level_rate: 0.0, ..rules(0.5) });
+    (0..200).for_each(|i| drop(filter.consider(score(i as f32), 1, "u", EventTime::FIRST)));
+    let cut = filter.cut().unwrap();
+    let mut buffer = Buffer::new(buffer_rules(ReplayRatio::Fixed(4.0)));
+    let mut batches: Vec<Batch> = Vec::new();
+    // What a lower bar once let in stays in the buffer, but the present bar keeps it out of every batch.
+    (0..40).for_each(|i| buffer.admit(admitted(i as f32 * 5.0), 1.0, Some(&cut), &mut batches));
+    assert!(buffer.stale_draws() > 20 && !batches.is_empty());
+    let lowest = batches.iter().flat_map(|batch| &batch.scores).fold(f32::MAX, |low, score| low.min(*score));
+    assert!(lowest >= cut.threshold.get(), "{lowest}");
+    assert!(batches.iter().all(|batch| batch.rows == 16 && batch.thresholds == vec![cut.threshold.get(); 16]));
+}
+
+#[test]
+fn without_replay_every_admitted_step_is_trained_once_in_order() {
+    let mut buffer = Buffer::new(buffer_rules(ReplayRatio::Fixed(0.0)));
+    let mut batches = Vec::new();
+    (0..40).for_each(|i| buffer.admit(admitted(i as f32), 0.25, None, &mut batches));
+    let states: Vec<f32> = batches.iter().flat_map(|batch| batch.states.clone()).collect();
+    assert_eq!(states, (0..32).map(|i| i as f32).collect::<Vec<_>>());
+    assert!(batches.iter().all(|batch| batch.weights == [0.25; 16]));
+}
+
+#[test]
+fn the_automatic_replay_ratio_falls_from_64_to_1() {
+    let at = |admitted| ReplayRatio::Auto.at(admitted);
+    assert_eq!([at(0), at(625), at(10_000), at(2_560_000), at(u64::MAX)], [64.0, 64.0, 16.0, 1.0, 1.0]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_restored_filter_and_buffer_go_on_with_the_same_bits(seed in any::<u64>(), crash in 1usize..900, kappa in 0.02f64..0.6) {
+        let rules = FilterRules { max_share_per_user: 0.05, window: 200, ..rules(kappa) };
+        let ratio = buffer_rules(ReplayRatio::Fixed(1.5));
+        let run = |crash_at: Option<usize>| {
+            let (mut filter, mut buffer) = (Filter::new(rules.clone()), Buffer::new(ratio.clone()));
+            let mut batches = Vec::new();
+            for (index, value) in stream(seed, 1_000).into_iter().enumerate() {
+                if Some(index) == crash_at {
+                    let state = postcard::to_stdvec(&(filter.snapshot(), buffer.snapshot())).unwrap();
+                    let (filter_state, buffer_state) = postcard::from_bytes(&state).unwrap();
+                    filter = Filter::restore(rules.clone(), filter_state).unwrap();
+                    buffer = Buffer::restore(ratio.clone(), buffer_state).unwrap();
+                }
+                let judgement = filter.consider(score(value), 1, ["a", "b", "c"][index % 3], EventTime::FIRST);
+                if judgement.verdict == Verdict::Admit {
+                    buffer.admit(admitted(value), judgement.weight, judgement.cut.as_ref(), &mut batches);
+                }
+            }
+            (postcard::to_stdvec(&(filter.snapshot(), buffer.snapshot())).unwrap(), batches)
+        };
+        prop_assert_eq!(run(None), run(Some(crash)));
+    }
+}

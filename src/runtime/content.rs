@@ -1,0 +1,138 @@
+//! What a checkpoint's `state` part holds, and the digest over all of it.
+//!
+//! ```text
+//! state = postcard([(section name, section bytes), ..])      sections: lanes, pipeline, meta
+//! digest = sections lanes, pipeline + the learner's tensors by name and its generators and guard
+//! ```
+//!
+//! `meta` is what may differ between two runs over the same log (where the state lies, how often it was restarted), and so
+//! is not in the digest. A section that a newer version adds is passed over by name, not by position.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::feeder::JournalEntry;
+use super::messages::Draft;
+use crate::assemble::LaneCounters;
+use crate::checkpoint::{self, Digest, DigestBuilder};
+use crate::learner;
+use crate::pipeline::{IntakeState, PipelineState, RecordCounters};
+use crate::position::{Partition, Position};
+use crate::source::{LogIdentity, Range};
+
+/// The conserved state of the whole path, but for the learner's parts.
+#[derive(Debug, Clone)]
+pub struct Content {
+    pub intakes: BTreeMap<Partition, IntakeState>,
+    pub pipeline: PipelineState,
+}
+
+/// Beside the conserved state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// `None`: live, without an end.
+    pub range: Option<Range>,
+    pub log: LogIdentity,
+    /// Effective settings by name, secrets masked: a restart names what changed.
+    pub settings: BTreeMap<String, String>,
+    /// BLAKE3 of the catalog.
+    pub catalog: [u8; 32],
+    /// Idle decisions so far, with the position of every partition.
+    pub journal: Vec<JournalEntry>,
+    pub idle: BTreeSet<Partition>,
+    pub restarts: u64,
+}
+
+const LANES: &str = "lanes";
+const PIPELINE: &str = "pipeline";
+const META: &str = "meta";
+
+/// The state part and the digest.
+pub fn encode(
+    content: &Content,
+    meta: &Meta,
+    learned: &learner::Parts,
+) -> Result<(Vec<u8>, Digest), postcard::Error> {
+    let lanes = postcard::to_stdvec(&content.intakes)?;
+    let pipeline = postcard::to_stdvec(&content.pipeline)?;
+    let mut digest = DigestBuilder::new();
+    digest.section(LANES, &lanes).section(PIPELINE, &pipeline);
+    // The learner's parts name their tensors and are canonical: equal learners, equal bytes.
+    digest.section("policy", &learned.policy).section("optimizer", &learned.optimizer);
+    let sections = [(LANES, lanes), (PIPELINE, pipeline), (META, postcard::to_stdvec(meta)?)];
+    Ok((postcard::to_stdvec(&sections.as_slice())?, digest.finish()))
+}
+
+pub fn decode(state: &[u8]) -> Result<(Content, Meta), String> {
+    let sections: Vec<(String, Vec<u8>)> = postcard::from_bytes(state).map_err(|error| error.to_string())?;
+    let section = |name: &str| {
+        let found = sections.iter().find(|(section, _)| section == name);
+        found.map(|(_, bytes)| bytes.as_slice()).ok_or_else(|| format!("section {name} is missing"))
+    };
+    let content = Content {
+        intakes: postcard::from_bytes(section(LANES)?).map_err(|error| format!("section {LANES}: {error}"))?,
+        pipeline: postcard::from_bytes(section(PIPELINE)?).map_err(|error| format!("section {PIPELINE}: {error}"))?,
+    };
+    let meta = postcard::from_bytes(section(META)?).map_err(|error| format!("section {META}: {error}"))?;
+    Ok((content, meta))
+}
+
+impl Content {
+    pub fn position(&self) -> Position {
+        self.intakes.iter().map(|(partition, intake)| (*partition, intake.progress.next)).collect()
+    }
+
+    pub fn records(&self) -> RecordCounters {
+        let mut records = RecordCounters::default();
+        self.intakes.values().for_each(|intake| records.add(&intake.progress.counters));
+        records
+    }
+
+    /// Sums over the lanes.
+    pub fn lanes(&self) -> LaneCounters {
+        let mut lanes = LaneCounters::default();
+        self.intakes.values().for_each(|intake| lanes.add(intake.lane.counters()));
+        lanes
+    }
+
+    pub fn log_identity(&self, meta: &Meta) -> checkpoint::LogIdentity {
+        let last = |intake: &IntakeState| {
+            intake.progress.last_record.map(|(offset, fingerprint)| format!("{offset}:{:032x}", fingerprint.0))
+        };
+        let last_records =
+            self.intakes.iter().filter_map(|(partition, intake)| Some((*partition, last(intake)?))).collect();
+        checkpoint::LogIdentity { name: describe(&meta.log), last_records }
+    }
+}
+
+/// A log in words.
+pub fn describe(log: &LogIdentity) -> String {
+    match log {
+        LogIdentity::Topic { cluster, topic } => {
+            format!("topic {topic} of cluster {}", cluster.as_deref().unwrap_or("(unknown)"))
+        }
+        LogIdentity::File { bytes, content, partitions, .. } => {
+            let content: String = content.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            format!("file of {bytes} bytes, BLAKE3 {content}.., {partitions} partitions")
+        }
+    }
+}
+
+impl Meta {
+    /// Records the idle decisions of a cut: they are part of the checkpoint at which they take effect.
+    pub fn note_idle(&mut self, draft: &Draft) {
+        let changes = &draft.barrier.idle;
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            match change.idle {
+                true => self.idle.insert(change.partition),
+                false => self.idle.remove(&change.partition),
+            };
+        }
+        let position = draft.intakes.iter().map(|(partition, intake)| (*partition, intake.progress.next)).collect();
+        self.journal.push(JournalEntry { position, changes: changes.clone() });
+    }
+}

@@ -1,0 +1,78 @@
+//! What can end a job early, and whose fault it is.
+
+use thiserror::Error;
+
+use crate::checkpoint;
+use crate::decode::Malformed;
+use crate::exit::Exit;
+use crate::learner::LearnerError;
+use crate::position::Partition;
+use crate::source::{Fault, SourceError};
+
+#[derive(Debug, Error)]
+pub enum JobError {
+    #[error("could not read the log")]
+    Source(#[source] SourceError),
+    #[error("could not keep the state")]
+    Checkpoint(#[source] checkpoint::Error),
+    #[error("could not write the state in its format")]
+    Encode(#[source] postcard::Error),
+    #[error("could not restore checkpoint {sequence}: {problem}")]
+    Restore { sequence: u64, problem: String },
+    #[error("could not train")]
+    Learner(#[source] LearnerError),
+    #[error(
+        "{malformed} of the last {sample} records of partition {partition} are malformed, the last one: {last}; check the \
+         mapping with `sluicebox check`, or raise dead_letters.max_malformed_share"
+    )]
+    Breaker { partition: Partition, malformed: u64, sample: u64, last: Malformed },
+    #[error(
+        "this state was made from another log: {difference}; offsets would point at other records. Use another --state \
+         directory, or --warm-start to take over the policy alone"
+    )]
+    AnotherLog { difference: String },
+    #[error(
+        "settings that shape the state have changed: {}; put them back, use another --state directory, or take over the \
+         policy alone with --warm-start {checkpoint}",
+        names.join(", ")
+    )]
+    SettingsChanged { names: Vec<String>, checkpoint: String },
+    #[error("{0}")]
+    Config(String),
+    #[error("the range in {} is of another log or another command: {problem}", path.display())]
+    Range { path: std::path::PathBuf, problem: String },
+    #[error("counts do not add up, something was lost or doubled: {0}")]
+    Conservation(String),
+    #[error("the {thread} thread panicked: {message}")]
+    Panicked { thread: String, message: String },
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+impl JobError {
+    pub fn exit(&self) -> Exit {
+        match self {
+            JobError::Source(error) => exit_of(error.fault()),
+            JobError::Checkpoint(error) => Exit::from_code(error.exit_code()),
+            JobError::Breaker { .. } | JobError::AnotherLog { .. } => Exit::Data,
+            JobError::Restore { .. } | JobError::Range { .. } => Exit::Data,
+            JobError::SettingsChanged { .. } | JobError::Config(_) => Exit::Config,
+            JobError::Encode(_)
+            | JobError::Learner(_)
+            | JobError::Conservation(_)
+            | JobError::Panicked { .. }
+            | JobError::Thread(_) => Exit::Bug,
+        }
+    }
+}
+
+/// The exit code of a source's failure.
+pub fn exit_of(fault: Fault) -> Exit {
+    match fault {
+        Fault::Usage => Exit::Usage,
+        Fault::Data => Exit::Data,
+        Fault::Unavailable => Exit::Unavailable,
+        Fault::Io => Exit::Io,
+        Fault::Config => Exit::Config,
+    }
+}

@@ -1,0 +1,307 @@
+//! The feeder: owns the source, hands records to the lanes, and decides where the cuts are.
+//!
+//! It never blocks on a lane. What a lane cannot take yet waits here, and the partitions concerned are paused while the
+//! source goes on being polled.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+
+use super::JobError;
+use super::gauges::{Gauges, Limits};
+use super::idle::IdleWatch;
+use super::kill::{KillMark, kill_self};
+use super::board::Board;
+use super::messages::{Barrier, IdleChange, LaneInput, Purpose, Records, Sealed};
+use crate::clock;
+use crate::position::{Partition, Position};
+use crate::source::{Polled, Source};
+
+/// When to seal on the way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SealPlan {
+    pub every: Option<Duration>,
+    pub every_records: Option<u64>,
+}
+
+/// An idle decision of an earlier `run`, honored at the same place again.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct JournalEntry {
+    pub position: Position,
+    pub changes: Vec<IdleChange>,
+}
+
+pub struct Feeder {
+    pub source: Box<dyn Source>,
+    pub lanes: Vec<Sender<LaneInput>>,
+    pub sealed: Receiver<Sealed>,
+    pub stop: Arc<AtomicBool>,
+    pub gauges: Arc<Gauges>,
+    pub limits: Limits,
+    pub plan: SealPlan,
+    /// `None` for a range, which ends by itself.
+    pub idle: Option<IdleWatch>,
+    /// Decisions still to be honored, in order.
+    pub journal: VecDeque<JournalEntry>,
+    pub kill: Option<KillMark>,
+    pub commit: bool,
+    pub position: Position,
+    pub next_barrier: u64,
+    /// Records that retention deleted before they were read.
+    pub lost: u64,
+    pub board: Arc<Board>,
+}
+
+/// Batches that may wait for one lane worker before its partitions are paused.
+const WAITING_MAX: usize = 8;
+
+struct Reading {
+    waiting: Vec<VecDeque<LaneInput>>,
+    paused: BTreeSet<Partition>,
+    ended: BTreeSet<Partition>,
+    in_flight: bool,
+    records: u64,
+    records_since_cut: u64,
+    last_cut: Instant,
+    /// Records behind the next mark of the journal.
+    beyond_mark: Vec<Records>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    /// The last cut of this stage has been sent; the stage after it begins when it is durable.
+    Sealing(Purpose),
+    Done,
+}
+
+impl Feeder {
+    /// Until the range is complete and sealed, or until a stop is sealed.
+    pub fn run(mut self) -> Result<(), JobError> {
+        let mut reading = Reading {
+            waiting: self.lanes.iter().map(|_| VecDeque::new()).collect(),
+            paused: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            in_flight: false,
+            records: 0,
+            records_since_cut: 0,
+            last_cut: clock::instant(),
+            beyond_mark: Vec::new(),
+            stage: Stage::Reading,
+        };
+        while reading.stage != Stage::Done {
+            if !self.flush(&mut reading) {
+                return Ok(());
+            }
+            if !self.take_seals(&mut reading)? {
+                return Ok(());
+            }
+            if reading.stage == Stage::Reading {
+                self.cut_if_due(&mut reading);
+            }
+            self.pause_and_resume(&mut reading)?;
+            self.poll(&mut reading)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what waits into the lanes, in order, without blocking. `false` when a lane has gone.
+    fn flush(&self, reading: &mut Reading) -> bool {
+        for (lane, waiting) in self.lanes.iter().zip(&mut reading.waiting) {
+            while let Some(input) = waiting.pop_front() {
+                match lane.try_send(input) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(input)) => {
+                        waiting.push_front(input);
+                        break;
+                    }
+                    Err(TrySendError::Disconnected(_)) => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// `false` when the writer has gone.
+    fn take_seals(&mut self, reading: &mut Reading) -> Result<bool, JobError> {
+        loop {
+            let sealed = match self.sealed.try_recv() {
+                Ok(sealed) => sealed,
+                Err(TryRecvError::Empty) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Ok(false),
+            };
+            reading.in_flight = false;
+            // Only what is durable may be committed: the other way round a crash would skip records.
+            if self.commit {
+                self.source.commit(&sealed.position).map_err(JobError::Source)?;
+            }
+            match sealed.barrier.purpose {
+                Purpose::Routine => {}
+                Purpose::Complete | Purpose::Stop => reading.stage = Stage::Done,
+                Purpose::RangeRead => {
+                    reading.waiting.iter_mut().for_each(|waiting| waiting.push_back(LaneInput::Finish));
+                    self.cut(reading, Purpose::Complete, Vec::new());
+                }
+            }
+        }
+    }
+
+    fn cut_if_due(&mut self, reading: &mut Reading) {
+        if reading.in_flight {
+            return;
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return self.cut(reading, Purpose::Stop, Vec::new());
+        }
+        if reading.ended.len() == self.position.len() {
+            return self.cut(reading, Purpose::RangeRead, Vec::new());
+        }
+        if self.journal.front().is_some_and(|entry| entry.position == self.position)
+            && let Some(entry) = self.journal.pop_front()
+        {
+            self.cut(reading, Purpose::Routine, entry.changes);
+            return self.release_waiting(reading);
+        }
+        let changes = self.idle.as_mut().map(IdleWatch::changes).unwrap_or_default();
+        if !changes.is_empty() || self.is_routine_due(reading) {
+            self.cut(reading, Purpose::Routine, changes);
+            self.release_waiting(reading);
+        }
+    }
+
+    fn is_routine_due(&self, reading: &Reading) -> bool {
+        let by_records = self.plan.every_records.is_some_and(|every| reading.records_since_cut >= every);
+        let by_time = self.plan.every.is_some_and(|every| reading.last_cut.elapsed() >= every);
+        by_records || (by_time && reading.records_since_cut > 0)
+    }
+
+    fn cut(&mut self, reading: &mut Reading, purpose: Purpose, idle: Vec<IdleChange>) {
+        let barrier = Arc::new(Barrier { number: self.next_barrier, purpose, idle });
+        self.next_barrier += 1;
+        reading.waiting.iter_mut().for_each(|waiting| waiting.push_back(LaneInput::Barrier(Arc::clone(&barrier))));
+        reading.in_flight = true;
+        reading.records_since_cut = 0;
+        reading.last_cut = clock::instant();
+        if purpose != Purpose::Routine {
+            reading.stage = Stage::Sealing(purpose);
+        }
+    }
+
+    /// A seal that is due but must wait for the one in flight stops the reading: else a slow disk would let the distance
+    /// between two seals grow without bound.
+    fn is_held_up(&self, reading: &Reading) -> bool {
+        reading.stage != Stage::Reading || (reading.in_flight && self.is_routine_due(reading) && self.plan.every_records.is_some())
+    }
+
+    fn pause_and_resume(&mut self, reading: &mut Reading) -> Result<(), JobError> {
+        let held_up = self.is_held_up(reading);
+        let wanted: BTreeSet<Partition> = self
+            .position
+            .keys()
+            .filter(|partition| {
+                held_up
+                    || reading.waiting[lane_of(**partition, self.lanes.len())].len() > WAITING_MAX
+                    || self.gauges.is_ahead(**partition, &self.limits)
+                    || self.idle.as_ref().is_some_and(|idle| idle.is_waking(**partition))
+                    || self.is_at_journal_mark(**partition)
+            })
+            .copied()
+            .collect();
+        let pause: Vec<Partition> = wanted.difference(&reading.paused).copied().collect();
+        let resume: Vec<Partition> = reading.paused.difference(&wanted).copied().collect();
+        if !pause.is_empty() {
+            self.source.pause(&pause).map_err(JobError::Source)?;
+        }
+        if !resume.is_empty() {
+            self.source.resume(&resume).map_err(JobError::Source)?;
+        }
+        reading.paused = wanted;
+        Ok(())
+    }
+
+    fn is_at_journal_mark(&self, partition: Partition) -> bool {
+        self.journal.front().is_some_and(|entry| {
+            entry.position.get(&partition).is_some_and(|mark| self.position.get(&partition) >= Some(mark))
+        })
+    }
+
+    fn poll(&mut self, reading: &mut Reading) -> Result<(), JobError> {
+        // Short while something waits for a lane or a seal, long enough otherwise to cost next to nothing when idle.
+        let busy = reading.in_flight || reading.waiting.iter().any(|waiting| !waiting.is_empty());
+        let timeout = Duration::from_millis(if busy { 1 } else { 50 });
+        match self.source.poll(timeout).map_err(JobError::Source)? {
+            Polled::Records(runs) => {
+                for run in runs {
+                    self.dispatch(reading, Records::whole(run));
+                }
+            }
+            Polled::Nothing => {}
+            Polled::Lost { partition, from, to } => {
+                tracing::warn!(%partition, %from, %to, "retention deleted records before they were read");
+                self.lost += to.raw() - from.raw();
+            }
+            Polled::RangeEnd(partition) => {
+                reading.ended.insert(partition);
+            }
+            Polled::CaughtUp(partition) => {
+                if let Some(idle) = &mut self.idle {
+                    idle.caught_up(partition);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, reading: &mut Reading, records: Records) {
+        // Records of an idle partition wait for the cut at which it wakes up.
+        let admitted = match &mut self.idle {
+            Some(idle) => idle.admit(records),
+            None => Some(records),
+        };
+        if let Some(records) = admitted {
+            self.hand_over(reading, records);
+        }
+    }
+
+    fn release_waiting(&mut self, reading: &mut Reading) {
+        let awoken = self.idle.as_mut().map(IdleWatch::awoken).unwrap_or_default();
+        let beyond = std::mem::take(&mut reading.beyond_mark);
+        for records in awoken.into_iter().chain(beyond) {
+            self.hand_over(reading, records);
+        }
+    }
+
+    fn hand_over(&mut self, reading: &mut Reading, mut records: Records) {
+        let partition = records.partition();
+        if let Some(mark) = self.journal.front().and_then(|entry| entry.position.get(&partition)) {
+            // What lies behind the mark waits for the cut there.
+            let behind = records.split_off(*mark);
+            if !behind.is_empty() {
+                reading.beyond_mark.push(behind);
+            }
+        }
+        let Some(next) = records.next_offset() else { return };
+        let count = records.len() as u64;
+        self.position.insert(partition, next);
+        let lane = lane_of(partition, self.lanes.len());
+        reading.waiting[lane].push_back(LaneInput::Records(records));
+        reading.records += count;
+        reading.records_since_cut += count;
+        self.board.read(partition, count, next);
+        if let Some(KillMark::Record(mark)) = self.kill
+            && reading.records >= mark
+        {
+            self.board.announce_kill();
+            kill_self();
+        }
+    }
+}
+
+/// Which lane worker owns a partition.
+pub fn lane_of(partition: Partition, workers: usize) -> usize {
+    partition.0 as usize % workers
+}

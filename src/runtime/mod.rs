@@ -1,0 +1,37 @@
+//! The shell around the pure parts: threads, channels, disk, and the order in which they start and stop.
+//!
+//! ```text
+//! feeder -> lane workers -> core -> trainer
+//!   ^                         |        |
+//!   +------ writer <----------+--------+
+//! ```
+//!
+//! Every channel is bounded. A cut travels the whole path as a barrier; when the writer has made it durable, it tells the
+//! feeder. Whoever fails first closes its channels, and the others follow.
+
+mod board;
+mod content;
+mod core;
+mod error;
+mod feeder;
+mod gauges;
+mod idle;
+mod job;
+mod kill;
+mod lanes;
+mod messages;
+mod trainer;
+mod writer;
+
+pub use board::{Board, Status};
+pub use content::{Content, Meta, decode as decode_state, describe as describe_log};
+pub use error::JobError;
+pub use feeder::{JournalEntry, SealPlan};
+pub use gauges::Limits;
+pub use job::{Job, JobSpec, Mode, Outcome};
+pub use kill::{KillMark, kill_self};
+pub use writer::{DEAD_LETTERS, DECISIONS};
+
+/// The thread at the other end of a channel has gone; it says itself why.
+#[derive(Debug)]
+struct Stopped;

@@ -1,0 +1,140 @@
+//! The writer thread: the only one that touches the disk while a job runs.
+//!
+//! Side files and seals come through one channel, so that when a seal arrives, all lines before its cut have been written
+//! and none after it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::JobError;
+use super::board::Board;
+use super::content::{self, Content, Meta};
+use super::messages::{Draft, Purpose, Sealed, WriterInput};
+use crate::checkpoint::{Appendix, End, Facts, Hold, Holds, Parts, Sequence, SettingsDigests, Store, platform};
+use crate::clock;
+use crate::kafka::DeadLetterTopic;
+use crate::learner;
+
+pub struct Writer {
+    pub store: Store,
+    pub parent: Option<Sequence>,
+    pub decisions: Option<Appendix>,
+    pub dead_letters: DeadLetters,
+    pub settings: SettingsDigests,
+    /// What is in every checkpoint, but not in the digest.
+    pub meta: Meta,
+    pub input: Receiver<WriterInput>,
+    pub learner: Receiver<(u64, learner::Parts)>,
+    pub sealed: Sender<Sealed>,
+    pub board: Arc<Board>,
+}
+
+/// Where malformed records go.
+pub enum DeadLetters {
+    /// Exactly once: the file is cut back to its sealed length at a restart.
+    File(Appendix),
+    /// At least once: a repeat carries the same topic, partition and offset.
+    Topic(Box<DeadLetterTopic>),
+}
+
+impl Writer {
+    pub fn run(mut self) -> Result<(), JobError> {
+        let holds = self.store.holds();
+        let mut in_use = self.parent.map(|sequence| holds.hold(sequence));
+        while let Ok(input) = self.input.recv() {
+            match input {
+                WriterInput::Decisions(lines) => {
+                    if let Some(decisions) = &mut self.decisions {
+                        decisions.append(&lines).map_err(JobError::Checkpoint)?;
+                    }
+                }
+                WriterInput::DeadLetters(letters) => self.dead_letters.write(&letters)?,
+                WriterInput::Seal(draft) => {
+                    let Ok((number, learned)) = self.learner.recv() else { return Ok(()) };
+                    debug_assert_eq!(number, draft.barrier.number, "the learner answers barriers in order");
+                    if !self.seal(*draft, learned, &holds, &mut in_use)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `false` when nobody listens any more.
+    fn seal(
+        &mut self,
+        draft: Draft,
+        learned: learner::Parts,
+        holds: &Holds,
+        in_use: &mut Option<Hold>,
+    ) -> Result<bool, JobError> {
+        let stopwatch = clock::Stopwatch::start();
+        let side_files = self.sync_side_files()?;
+        let sequence = self.parent.map_or(Sequence::FIRST, Sequence::next);
+        self.meta.note_idle(&draft);
+        let content = Content { intakes: draft.intakes.into_iter().collect(), pipeline: draft.pipeline };
+        let position = content.position();
+        let (state, digest) = content::encode(&content, &self.meta, &learned).map_err(JobError::Encode)?;
+        let facts = Facts {
+            parent: self.parent,
+            sealed_at_ms: u64::try_from(clock::wall().millis()).ok(),
+            digest,
+            platform: platform::fingerprint(),
+            position: position.clone(),
+            counters: content.counters(&learned),
+            settings: self.settings.clone(),
+            log: content.log_identity(&self.meta),
+            complete: draft.barrier.purpose == Purpose::Complete,
+            side_files,
+        };
+        let digest = facts.digest.to_string();
+        let parts = Parts { policy: learned.policy, optimizer: learned.optimizer, state };
+        self.store.seal(sequence, &parts, facts).map_err(JobError::Checkpoint)?;
+        self.parent = Some(sequence);
+        *in_use = Some(holds.hold(sequence));
+        self.board.sealed(sequence, &position, stopwatch.elapsed());
+        let sealed = Sealed { barrier: draft.barrier, sequence: sequence.0, position, digest };
+        Ok(self.sealed.send(sealed).is_ok())
+    }
+
+    fn sync_side_files(&mut self) -> Result<BTreeMap<String, End>, JobError> {
+        let mut ends = BTreeMap::new();
+        if let Some(decisions) = &mut self.decisions {
+            ends.insert(DECISIONS.to_owned(), decisions.sync().map_err(JobError::Checkpoint)?);
+        }
+        match &mut self.dead_letters {
+            DeadLetters::File(file) => {
+                ends.insert(DEAD_LETTERS.to_owned(), file.sync().map_err(JobError::Checkpoint)?);
+            }
+            // A record may only count as read once its dead letter is with the broker.
+            DeadLetters::Topic(topic) => topic.flush().map_err(|error| JobError::Source(error.into()))?,
+        }
+        Ok(ends)
+    }
+}
+
+/// Names of the side files in a manifest.
+pub const DECISIONS: &str = "decisions";
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+impl DeadLetters {
+    fn write(&mut self, letters: &[crate::decode::DeadLetter]) -> Result<(), JobError> {
+        match self {
+            DeadLetters::File(file) => {
+                let mut lines = Vec::new();
+                for letter in letters {
+                    // Plain data to memory: cannot fail.
+                    let _ = serde_json::to_writer(&mut lines, letter);
+                    lines.push(b'\n');
+                }
+                file.append(&lines).map_err(JobError::Checkpoint)
+            }
+            DeadLetters::Topic(topic) => {
+                letters.iter().try_for_each(|letter| topic.send(letter)).map_err(|error| JobError::Source(error.into()))
+            }
+        }
+    }
+}
