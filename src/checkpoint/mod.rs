@@ -1,0 +1,110 @@
+//! Checkpoints: everything the process is, at one cut of the log, on the disk or not at all.
+//!
+//! ```text
+//! <state directory>/
+//!   lock                      held by the one process that works here, holds its process id
+//!   owner                     `run` or `replay`
+//!   checkpoint-<sequence>/    sealed: policy, optimizer, state, manifest.json, and `pinned` when it must stay
+//!   draft-<sequence>/         being written, or left by a crash; removed at the next start
+//!   discarded-<sequence>/     pruned and being removed
+//!   broken-<sequence>/        was passed over as torn or rotten; kept for people to look at
+//! ```
+//!
+//! A seal writes a draft, makes every part durable, then the draft directory, then gives it its name, then makes the
+//! name durable. So a name `checkpoint-<sequence>` is a promise that all of it is there; the checksums are for disks
+//! that break promises. Nothing is ever retried after a failed `fsync`: the kernel may have dropped the pages and
+//! call the next attempt a success. The process ends instead, and the next one starts from the last seal.
+//!
+//! Invariant: this module does not know what a part means. It stores bytes and facts about them.
+
+pub mod digest;
+pub mod platform;
+pub mod disk;
+pub mod error;
+pub mod manifest;
+pub mod load;
+pub mod store;
+pub mod writer;
+pub mod directory;
+pub mod appendix;
+
+#[cfg(test)]
+mod modelled;
+#[cfg(test)]
+mod crash_tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::appendix::{Appendix, End};
+pub use self::digest::{Checksum, Digest, DigestBuilder, Tensor};
+pub use self::directory::{Purpose, StateDirectory};
+pub use self::disk::{Disk, DiskFile, MarkedDisk, RealDisk, ensure_directory, replace_file};
+pub use self::error::Error;
+pub use self::load::{Flaw, Loaded, PassedOver, Sealed, read_checkpoint, read_newest};
+pub use self::manifest::{FORMAT, Facts, LogIdentity, Manifest, SettingsDigests};
+pub use self::store::{Hold, Holds, Store};
+pub use self::writer::{Busy, Seal, Writer};
+
+/// The number of a checkpoint; each new one is greater than all before it in its state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sequence(pub u64);
+
+/// What one checkpoint holds, as bytes whose meaning belongs to those who made them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    pub policy: Vec<u8>,
+    pub optimizer: Vec<u8>,
+    pub state: Vec<u8>,
+}
+
+/// The name of one part, which is the name of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Policy,
+    Optimizer,
+    State,
+}
+
+impl Sequence {
+    pub const FIRST: Sequence = Sequence(1);
+
+    pub fn next(self) -> Sequence {
+        Sequence(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Part {
+    pub const ALL: [Part; 3] = [Part::Policy, Part::Optimizer, Part::State];
+
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Part::Policy => "policy",
+            Part::Optimizer => "optimizer",
+            Part::State => "state",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.file_name())
+    }
+}
+
+impl Parts {
+    pub fn content(&self, part: Part) -> &[u8] {
+        match part {
+            Part::Policy => &self.policy,
+            Part::Optimizer => &self.optimizer,
+            Part::State => &self.state,
+        }
+    }
+}
