@@ -7,3 +7,4 @@ pub mod time;
 pub mod event;
 pub mod trajectory;
 pub mod batch;
+pub mod decode;
