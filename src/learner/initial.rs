@@ -1,0 +1,56 @@
+//! First values of the parameters, drawn from our own generator: a function of the seed alone.
+//!
+//! Uniform in +-1/sqrt(inputs), for weights and biases alike.
+
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::settings::{LearnerSettings, PolicyKind, Sigma, Vectors};
+use crate::policy::{ITEM_VECTORS, LOG_SIGMA, LOG_SIGMA_CAP, LOG_SIGMA_FLOOR, Tensor, bias_name, weight_name};
+
+/// All tensors of a policy that has seen nothing yet.
+pub fn tensors(settings: &LearnerSettings) -> Vec<Tensor> {
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
+    let mut tensors = Vec::new();
+    let mut inputs = settings.state_dimension.max(1);
+    let outputs = settings.hidden.iter().copied().chain([settings.head().dimension()]);
+    for (layer, width) in outputs.enumerate() {
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let weight = uniform(&mut generator, inputs * width, bound);
+        let bias = uniform(&mut generator, width, bound);
+        tensors.push(Tensor::new(weight_name(layer), vec![inputs, width], weight));
+        tensors.push(Tensor::new(bias_name(layer), vec![width], bias));
+        inputs = width;
+    }
+    match &settings.policy {
+        PolicyKind::Gaussian { dimension, sigma } => {
+            tensors.push(Tensor::new(LOG_SIGMA, vec![*dimension], log_sigma(*dimension, *sigma)));
+        }
+        PolicyKind::Softmax { vectors: Vectors::Learned { dimension, .. } } => {
+            tensors.push(Tensor::new(ITEM_VECTORS, vec![0, *dimension], Vec::new()));
+        }
+        PolicyKind::Softmax { vectors: Vectors::Given(_) } => {}
+    }
+    tensors
+}
+
+/// The first log sigma, and the only one where sigma is fixed.
+pub fn log_sigma(dimension: usize, sigma: Sigma) -> Vec<f32> {
+    let (Sigma::Learned { initial: sigma } | Sigma::Fixed(sigma)) = sigma;
+    vec![sigma.ln().clamp(LOG_SIGMA_FLOOR, LOG_SIGMA_CAP); dimension]
+}
+
+/// The first vector of one item. It depends on nothing but the seed and the number, so it does not matter when, or
+/// how often, an item comes into being.
+pub fn item_vector(seed: u64, item: usize, dimension: usize) -> Vec<f32> {
+    // The golden ratio's multiples are far apart, so neighbors do not share a stream with each other or the trunk.
+    let stream = seed ^ (item as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(stream);
+    uniform(&mut generator, dimension, 1.0 / (dimension as f32).sqrt())
+}
+
+fn uniform(generator: &mut Xoshiro256PlusPlus, count: usize, bound: f32) -> Vec<f32> {
+    // 24 bits are all that an f32 in [0, 1) can hold.
+    let unit = |bits: u32| (bits >> 8) as f32 / (1_u32 << 24) as f32;
+    (0..count).map(|_| (2.0 * unit(generator.next_u32()) - 1.0) * bound).collect()
+}
