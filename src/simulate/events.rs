@@ -1,0 +1,100 @@
+//! The visits of many people as one stream of records, as a topic would show it.
+//!
+//! Sessions begin one after another and run side by side; their records are put in the order in which they arrive.
+//! Arrival is event time for most and up to `disorder_max` later for some. Delayed rewards, repeated events, broken
+//! records and watermarks are mixed in as the settings say.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::record::{Record, records, watermark};
+use super::seed::generator;
+use super::session::{Session, waiting_time};
+use super::world::World;
+use crate::time::{EventTime, Span};
+
+/// The log, record by record; endless if `sessions` is 0.
+#[derive(Debug)]
+pub struct Events<'a> {
+    world: &'a World,
+    next_session: u64,
+    next_start: EventTime,
+    next_watermark: Option<EventTime>,
+    latest_arrival: EventTime,
+    /// Records of sessions that have begun, ordered by arrival, session and place in it.
+    waiting: BinaryHeap<Reverse<Waiting>>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    arrival: EventTime,
+    session: u64,
+    place: usize,
+    record: Record,
+}
+
+impl World {
+    /// The whole log, from its first record.
+    pub fn events(&self) -> Events<'_> {
+        let start = self.settings().start();
+        let every = Span::from_duration(self.settings().raw().watermark_every);
+        Events {
+            world: self,
+            next_session: 0,
+            next_start: start,
+            next_watermark: (every > Span::ZERO).then(|| start.plus(every)),
+            latest_arrival: start,
+            waiting: BinaryHeap::new(),
+        }
+    }
+}
+
+impl Iterator for Events<'_> {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        while !self.is_complete() && self.waiting.peek().is_none_or(|head| head.0.arrival >= self.next_start) {
+            self.begin_session();
+        }
+        let arrival = match self.waiting.peek() {
+            Some(head) => head.0.arrival,
+            None => return self.last_watermark(),
+        };
+        if let Some(due) = self.next_watermark.filter(|due| *due <= arrival) {
+            let every = Span::from_duration(self.world.settings().raw().watermark_every);
+            self.next_watermark = Some(due.plus(every));
+            return Some(watermark(due));
+        }
+        self.latest_arrival = arrival;
+        self.waiting.pop().map(|Reverse(waiting)| waiting.record)
+    }
+}
+
+impl Events<'_> {
+    /// Has the last session begun?
+    fn is_complete(&self) -> bool {
+        // Event time has an end as well, for logs without one.
+        self.world.settings().sessions().is_some_and(|sessions| self.next_session >= sessions)
+            || self.next_start >= EventTime::LIMIT.minus(Span::from_millis(u32::MAX))
+    }
+
+    fn begin_session(&mut self) {
+        let raw = self.world.settings().raw();
+        let session = Session::play(self.world, self.next_session, self.next_start);
+        let mut random = generator(raw.seed, "arrival", self.next_session);
+        self.next_start = self.next_start.plus(waiting_time(raw.session_every, &mut random));
+        self.next_session += 1;
+        for (place, record) in records(self.world, &session, &mut random).into_iter().enumerate() {
+            let (arrival, session) = (record.arrival, session.number);
+            self.waiting.push(Reverse(Waiting { arrival, session, place, record }));
+        }
+    }
+
+    /// Behind the last record, so far ahead that every session of the log can be closed; once.
+    fn last_watermark(&mut self) -> Option<Record> {
+        self.next_watermark.take()?;
+        let raw = self.world.settings().raw();
+        let wait = Span::from_duration(raw.delayed_max.saturating_add(raw.watermark_every));
+        Some(watermark(self.latest_arrival.plus(wait)))
+    }
+}
