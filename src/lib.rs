@@ -16,3 +16,5 @@ pub mod filter;
 pub mod policy;
 pub mod learner;
 pub mod checkpoint;
+pub mod simulate;
+pub mod report;

@@ -179,7 +179,7 @@ impl Buffer {
 
     fn push_row(&mut self, step: &Arc<AdmittedStep>, weight: f64, cut: Option<&Cut>, batches: &mut Vec<Batch>) {
         // Before there is a threshold a step is its own: its excess is 0 and the weight alone counts.
-        let threshold = cut.map_or(step.score, |cut| cut.threshold).get();
+        let threshold = cut.map_or(step.score, |cut| cut.threshold).value();
         self.state.pending.push(Row { step: Arc::clone(step), threshold, weight: weight as f32 });
         if self.state.pending.len() >= self.rules.batch {
             let rows = std::mem::take(&mut self.state.pending);
@@ -197,7 +197,7 @@ fn assemble_batch(number: u64, rows: &[Row]) -> Batch {
         rows: rows.len(),
         states,
         actions: assemble_actions(rows),
-        scores: rows.iter().map(|row| row.step.score.get()).collect(),
+        scores: rows.iter().map(|row| row.step.score.value()).collect(),
         thresholds: rows.iter().map(|row| row.threshold).collect(),
         weights: rows.iter().map(|row| row.weight).collect(),
         propensities: rows.iter().map(|row| row.step.propensity).collect(),

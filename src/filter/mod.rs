@@ -174,6 +174,8 @@ impl Filter {
         let cut = if warm && score.is_some() { self.window.quantile(level) } else { None };
         let (verdict, reason, weight) = match (score, &cut) {
             (None, _) => (Verdict::Hold, Reason::NoBaseline, 0.0),
+            // What keeps everything keeps also what lies below all that the window has seen.
+            (Some(_), Some(_)) if level == Level::ONE => (Verdict::Admit, Reason::AboveThreshold, 1.0),
             (Some(score), Some(cut)) => judge(score, cut),
             (Some(_), None) => match self.rules.warmup {
                 WarmUp::Hold => (Verdict::Hold, Reason::WarmUp, 0.0),
@@ -250,7 +252,7 @@ impl Filter {
 
     /// Takes over a saved state. Kappa and the limits are those of the present rules: they may be tuned at a restart.
     pub fn restore(rules: FilterRules, state: FilterState) -> Result<Filter, String> {
-        let window = Window::restore(state.window, rules.window, rules.max_age).map_err(|error| error.to_string())?;
+        let window = Window::restore(rules.window, rules.max_age, state.window).map_err(|error| error.to_string())?;
         if !state.level.is_finite() {
             return Err("the level is not a number".to_owned());
         }

@@ -81,7 +81,7 @@ impl Board {
     }
 
     pub fn judged(&self, pipeline: &mut Pipeline) {
-        let threshold = pipeline.filter().cut().map(|cut| cut.threshold.get());
+        let threshold = pipeline.filter().cut().map(|cut| cut.threshold.value());
         let (level, kappa, window_len) = {
             let filter = pipeline.filter();
             (filter.level(), filter.kappa(), filter.window_len())

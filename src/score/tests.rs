@@ -44,7 +44,7 @@ fn rules(unit: Unit, kind: ScoreKind, baseline: Baseline) -> ScoreRules {
 
 fn scores(scorer: &mut Scorer, rewards: &[f64]) -> Vec<Option<f32>> {
     let states = vec![vec![1.0]; rewards.len()];
-    scorer.score(&trajectory(rewards), &states).iter().map(|unit| unit.score.map(Score::get)).collect()
+    scorer.score(&trajectory(rewards), &states).iter().map(|unit| unit.score.map(Score::value)).collect()
 }
 
 #[test]
