@@ -85,6 +85,7 @@ impl Band {
             Some(slot) => {
                 band.at = Place { slot: band.slots.len() - 1, entry: slot.block.len() - 1 };
                 band.settle();
+                band.anchor();
             }
             None => band = Band::stale(),
         }
@@ -165,6 +166,7 @@ impl Band {
             if let Some(&low) = self.slots.first().and_then(|slot| slot.block.keys().first()) {
                 self.low = low;
             }
+            self.anchor();
         }
         self.slots.shrink_to(2 * keep);
     }
@@ -288,6 +290,7 @@ impl Band {
             if self.at.slot > slot {
                 self.at.slot -= 1;
             }
+            self.anchor();
         }
         if at_pivot {
             self.rehome();
@@ -359,6 +362,13 @@ impl Band {
         }
     }
 
+    /// What is less than every entry belongs into the first block.
+    fn anchor(&mut self) {
+        if let Some(slot) = self.slots.first_mut() {
+            slot.first = self.low;
+        }
+    }
+
     fn slot_of(&self, key: Key) -> usize {
         self.slots.partition_point(|slot| slot.first <= key).saturating_sub(1)
     }
@@ -384,7 +394,7 @@ impl Band {
         for (index, slot) in self.slots.iter().enumerate() {
             assert!(slot.block.len() > 0, "empty block {index}");
             assert_eq!(slot.total, slot.block.total(), "block {index}");
-            assert!(index == 0 || slot.first <= slot.block.key(0), "block {index}");
+            assert!(slot.first <= slot.block.key(0) && (index > 0 || slot.first == self.low), "block {index}");
             assert!(index == 0 || slot.first > *self.slots[index - 1].block.keys().last().unwrap(), "block {index}");
         }
         if let Some(slot) = self.slots.get(self.at.slot) {

@@ -114,7 +114,7 @@ impl Pivot {
             }
         }
         // Left twice on the same side: the data drift, and the band had better lie ahead of them.
-        let lean = if side.is_some() && side == self.left_on { side } else { None };
+        let mut lean = if side.is_some() && side == self.left_on { side } else { None };
         self.left_on = side;
         self.inserted_since_build = 0;
         self.builds += 1;
@@ -140,7 +140,8 @@ impl Pivot {
                 self.band = band;
                 break;
             }
-            // The sample misled us. Ends at the latest when the limits include everything.
+            // The sample or the lean misled us. Ends at the latest when the limits include everything.
+            lean = None;
             reach = 4.0 * reach + 1.0 / len as f64;
         }
     }
