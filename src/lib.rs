@@ -7,3 +7,6 @@ pub mod time;
 pub mod event;
 pub mod trajectory;
 pub mod batch;
+pub mod source;
+pub mod kafka;
+pub mod files;
