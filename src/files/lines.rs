@@ -100,3 +100,73 @@ fn detect(start: &[u8]) -> Compression {
         Compression::Plain
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The lines of a file with this content, or the error's text.
+    fn read(content: &[u8]) -> Result<Vec<String>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), content).unwrap();
+        let mut lines = Lines::open(file.path()).map_err(|error| error.to_string())?;
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().map_err(|error| error.to_string())? {
+            found.push(format!("{}:{}", lines.number, String::from_utf8_lossy(&lines.line)));
+            assert!(!line_is_empty(&found));
+        }
+        Ok(found)
+    }
+
+    fn line_is_empty(found: &[String]) -> bool {
+        found.last().is_some_and(|line| line.ends_with(':'))
+    }
+
+    #[test]
+    fn empty_lines_are_passed_over_and_the_last_line_needs_no_end() {
+        assert_eq!(read(b"\na\n\n\r\nb c\r\n\nd").unwrap(), ["2:a", "5:b c", "7:d"]);
+        assert_eq!(read(b"").unwrap(), [""; 0]);
+        assert_eq!(read(b"\n\n").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn compression_is_found_by_content_and_several_members_are_one_file() {
+        let mut two = gzip(b"a\nb");
+        two.extend(gzip(b"c\nd\n"));
+        assert_eq!(read(&two).unwrap(), ["1:a", "2:bc", "3:d"]);
+        let mut two = zstd::encode_all(&b"a\nb"[..], 1).unwrap();
+        two.extend(zstd::encode_all(&b"c\nd\n"[..], 1).unwrap());
+        assert_eq!(read(&two).unwrap(), ["1:a", "2:bc", "3:d"]);
+    }
+
+    #[test]
+    fn a_compressed_file_that_is_cut_off_is_an_error_wherever_the_cut_lies() {
+        let content: String = (0..2000).map(|n| format!("line {n} {}\n", n * n)).collect();
+        let gzip = gzip(content.as_bytes());
+        let zstd = zstd::encode_all(content.as_bytes(), 1).unwrap();
+        for (whole, format) in [(gzip, "gzip"), (zstd, "zstd")] {
+            assert_eq!(read(&whole).unwrap().len(), 2000);
+            for cut in [5, 20, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+                let message = read(&whole[..cut]).unwrap_err();
+                assert!(message.contains("cut off or damaged") && message.contains(format), "{cut}: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_named_and_one_at_the_limit_is_read() {
+        let line = |length: usize| [b"a\n\n".to_vec(), vec![b'x'; length], b"\r\nb".to_vec()].concat();
+        assert_eq!(read(&line(LINE_BYTES_MAX)).unwrap().len(), 3);
+        let message = read(&line(LINE_BYTES_MAX + 1)).unwrap_err();
+        assert!(message.contains("line 3 of ") && message.contains("16 MiB"), "{message}");
+    }
+}

@@ -13,6 +13,8 @@ mod lines;
 mod source;
 mod split;
 mod spool;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -281,13 +281,13 @@ fn write(
     }
     let mut splitter = Splitter::new(partitions);
     let mut lines = Lines::open(input)?;
-    let mut count = 0;
+    let mut count: u64 = 0;
     while let Some(line) = lines.next()? {
         let key = key_of(line);
         let placed = splitter.place(&key);
         writers[placed.partition.0 as usize].append(placed.timestamp, key.user.as_deref(), line)?;
         count += 1;
-        if count % PROGRESS_EVERY == 0 {
+        if count.is_multiple_of(PROGRESS_EVERY) {
             progress(count);
         }
     }

@@ -7,8 +7,8 @@ use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{Connection, Ear, refused};
-use super::consumer::consumer;
 use super::error::{Complaint, KafkaError};
+use super::reader::consumer;
 
 /// How many partitions the topic has; `None` if there is no such topic.
 pub(super) fn partitions(connection: &Connection, topic: &str) -> Result<Option<u32>, KafkaError> {
@@ -28,7 +28,10 @@ pub fn create_topic(connection: &Connection, topic: &str, partitions: u32) -> Re
         None => {}
     }
     let attempt = format!("create the topic `{topic}` with {partitions} partitions");
-    let failed = |source| KafkaError::Failed { attempt: attempt.clone(), source, complaint: Complaint::default() };
+    let failed = |source| {
+        let (source, complaint) = (Box::new(source), Complaint::default());
+        KafkaError::Failed { attempt: attempt.clone(), source, complaint }
+    };
     let client: AdminClient<Ear> = connection.config()?.create_with_context(Ear::default()).map_err(refused)?;
     // Replication -1 is the broker's own default, so one broker and a cluster of three both get what they are set to.
     let wanted = NewTopic::new(topic, i32::try_from(partitions).unwrap_or(i32::MAX), TopicReplication::Fixed(-1))

@@ -110,7 +110,7 @@ impl Connection {
                         (None | Some(RDKafkaErrorCode::UnknownTopicOrPartition), _) => return Ok(None),
                         (Some(RDKafkaErrorCode::LeaderNotAvailable), _) => {}
                         (Some(code), _) => {
-                            let source = rdkafka::error::KafkaError::MetadataFetch(code);
+                            let source = Box::new(rdkafka::error::KafkaError::MetadataFetch(code));
                             let attempt = format!("look up the topic `{topic}`");
                             return Err(KafkaError::Failed {
                                 attempt,

@@ -8,13 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::{Connection, Ear, refused};
+use super::client::Ear;
+use super::cursor::Cursor;
 use super::error::KafkaError;
 use super::lookup::Lookup;
+use super::reader::{ConsumerSettings, RetentionGap, consumer, copy, raw};
 use crate::position::{NextOffset, Offset, Partition, Position};
 use crate::source::{LogIdentity, Polled, Range, Record, Run, Source, SourceError};
 
@@ -23,30 +25,8 @@ const POLL_RECORDS_MAX: usize = 4096;
 const POLL_BYTES_MAX: usize = 4 << 20;
 /// Retries of a topic lookup: a topic that was just created is not known to every broker at once.
 const TOPIC_WAIT: Duration = Duration::from_secs(2);
-const STATISTICS_INTERVAL_MS: &str = "1000";
 /// Closing waits for brokers that may be gone.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How to read a topic.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConsumerSettings {
-    pub connection: Connection,
-    pub topic: String,
-    /// The name under which next offsets are shown to dashboards.
-    pub group: String,
-    pub retention_gap: RetentionGap,
-}
-
-/// What to do when retention deleted records before they were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RetentionGap {
-    #[default]
-    Fail,
-    /// Go on with the oldest record that is left.
-    Earliest,
-    /// Go on with what comes next.
-    Latest,
-}
 
 /// Reads one topic, all of its partitions.
 pub struct TopicSource {
@@ -58,16 +38,6 @@ pub struct TopicSource {
     cursors: BTreeMap<Partition, Cursor>,
     /// What has happened and was not told yet.
     news: VecDeque<Polled>,
-}
-
-#[derive(Debug)]
-struct Cursor {
-    next: NextOffset,
-    end: Option<NextOffset>,
-    is_paused: bool,
-    has_ended: bool,
-    /// The client said that it stands at the end of the log, and nothing came since.
-    is_exhausted: bool,
 }
 
 impl TopicSource {
@@ -117,7 +87,7 @@ impl TopicSource {
 
     fn failed(&self, attempt: String) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
         let complaint = self.consumer.as_ref().map(|consumer| consumer.context().complaint()).unwrap_or_default();
-        |source| KafkaError::Failed { attempt, source, complaint }
+        |source| KafkaError::Failed { attempt, source: Box::new(source), complaint }
     }
 
     fn list<'p>(&self, partitions: impl IntoIterator<Item = &'p Partition>) -> TopicPartitionList {
@@ -139,12 +109,13 @@ impl TopicSource {
         }
         let topic = &self.settings.topic;
         self.consumer()?.assign(&list).map_err(self.failed(format!("assign the partitions of `{topic}`")))?;
-        let paused: Vec<_> = self.cursors.iter().filter(|(_, cursor)| cursor.is_paused).map(|(key, _)| *key).collect();
-        if !paused.is_empty() {
-            let list = self.list(&paused);
-            self.consumer()?.pause(&list).map_err(self.failed("pause partitions".to_owned()))?;
-        }
-        Ok(())
+        // The client remembers pauses from one assignment to the next.
+        let (paused, flowing): (Vec<_>, Vec<_>) =
+            self.cursors.iter().filter(|(_, cursor)| !cursor.has_ended).partition(|(_, cursor)| cursor.is_paused);
+        let paused = self.list(paused.into_iter().map(|(partition, _)| partition));
+        let flowing = self.list(flowing.into_iter().map(|(partition, _)| partition));
+        self.consumer()?.pause(&paused).map_err(self.failed("pause partitions".to_owned()))?;
+        self.consumer()?.resume(&flowing).map_err(self.failed("resume partitions".to_owned()))
     }
 
     /// Compares every position with what the log still has, and goes on as the settings say.
@@ -177,41 +148,39 @@ impl TopicSource {
     /// Takes what is there without waiting again, up to the limits of one poll.
     fn gather(&mut self, timeout: Duration) -> Result<Vec<Run>, KafkaError> {
         let mut runs: BTreeMap<Partition, Run> = BTreeMap::new();
-        let (mut records, mut bytes) = (0, 0);
+        let (mut messages, mut bytes) = (0, 0);
         let mut wait = timeout;
-        while records < POLL_RECORDS_MAX && bytes < POLL_BYTES_MAX {
+        // Messages behind the end of a range count as well: they keep coming until their partition is stopped.
+        while messages < POLL_RECORDS_MAX && bytes < POLL_BYTES_MAX {
             let consumer = self.consumer.as_ref();
             let Some(answer) = consumer.and_then(|consumer| consumer.poll(wait)) else { break };
+            wait = Duration::ZERO;
             match answer {
                 Ok(message) => {
-                    let Some(place) = accept(&mut self.cursors, &message) else { continue };
-                    let run = runs.entry(place.0).or_insert_with(|| Run::new(place.0));
-                    bytes += message.payload_len() + message.key_len();
-                    records += 1;
-                    copy(run, place.1, &message);
-                    wait = Duration::ZERO;
-                }
-                Err(rdkafka::error::KafkaError::PartitionEOF(partition)) => {
-                    if let Some(cursor) =
-                        u32::try_from(partition).ok().and_then(|p| self.cursors.get_mut(&Partition(p)))
-                    {
-                        cursor.is_exhausted = true;
-                        if cursor.end.is_none() {
-                            self.news.push_back(Polled::CaughtUp(Partition(partition as u32)));
-                        }
+                    messages += 1;
+                    let Some((partition, offset)) = place(&message) else { continue };
+                    if self.cursors.get_mut(&partition).is_some_and(|cursor| cursor.accept(offset)) {
+                        bytes += message.payload_len() + message.key_len();
+                        copy(runs.entry(partition).or_insert_with(|| Run::new(partition)), offset, &message);
                     }
-                    wait = Duration::ZERO;
                 }
-                Err(error) => {
-                    self.survive(error)?;
-                    wait = Duration::ZERO;
-                }
+                Err(rdkafka::error::KafkaError::PartitionEOF(partition)) => self.exhaust(partition),
+                Err(error) => self.survive(error)?,
             }
         }
-        if records == 0 {
+        if messages == 0 {
             self.end_by_exhaustion();
         }
         Ok(runs.into_values().collect())
+    }
+
+    fn exhaust(&mut self, partition: i32) {
+        let Ok(partition) = u32::try_from(partition).map(Partition) else { return };
+        let Some(cursor) = self.cursors.get_mut(&partition) else { return };
+        cursor.is_exhausted = true;
+        if cursor.end.is_none() {
+            self.news.push_back(Polled::CaughtUp(partition));
+        }
     }
 
     /// Tells what polling outlives from what it does not.
@@ -220,6 +189,7 @@ impl TopicSource {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 self.close_gaps()?;
+                self.end_ranges();
                 self.assign_cursors()
             }
             Some(
@@ -267,77 +237,29 @@ impl TopicSource {
         }
     }
 
-    /// Partitions whose position has reached the end of their range, each told once and read no further.
-    fn end_ranges(&mut self) -> Result<(), KafkaError> {
+    /// Tells of each partition whose position has reached the end of its range, once.
+    fn end_ranges(&mut self) -> Vec<Partition> {
         let mut ended = Vec::new();
         for (partition, cursor) in self.cursors.iter_mut().filter(|(_, cursor)| !cursor.has_ended) {
-            if cursor.end.is_some_and(|end| cursor.next >= end) {
+            if cursor.is_at_end() {
                 cursor.has_ended = true;
                 ended.push(*partition);
             }
         }
-        if ended.is_empty() {
-            return Ok(());
-        }
         self.news.extend(ended.iter().copied().map(Polled::RangeEnd));
-        let list = self.list(&ended);
-        // Pausing stops the fetching; the assignment itself stays as it is, so the others are not disturbed.
+        ended
+    }
+
+    /// Stops fetching without touching the assignment, so that the other partitions are not disturbed.
+    fn stop(&self, ended: &[Partition]) -> Result<(), KafkaError> {
+        let list = self.list(ended);
         self.consumer()?.pause(&list).map_err(self.failed("pause partitions that have ended".to_owned()))
     }
 }
 
-/// The place of a message that belongs to the range; `None` for one that lies outside.
-fn accept(cursors: &mut BTreeMap<Partition, Cursor>, message: &BorrowedMessage<'_>) -> Option<(Partition, Offset)> {
+fn place(message: &BorrowedMessage<'_>) -> Option<(Partition, Offset)> {
     let partition = u32::try_from(message.partition()).ok().map(Partition)?;
-    let offset = Offset::new(message.offset())?;
-    let cursor = cursors.get_mut(&partition).filter(|cursor| !cursor.has_ended)?;
-    if cursor.next.is_past(offset) {
-        return None;
-    }
-    if let Some(end) = cursor.end.filter(|end| !end.is_past(offset)) {
-        // Offsets have gaps: the first record behind the end shows that nothing is left before it.
-        cursor.next = end;
-        return None;
-    }
-    cursor.next = offset.next();
-    cursor.is_exhausted = false;
-    Some((partition, offset))
-}
-
-pub(super) fn copy(run: &mut Run, offset: Offset, message: &BorrowedMessage<'_>) {
-    let place = (offset, message.timestamp().to_millis());
-    let headers = message.headers();
-    let headers = headers.iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value));
-    // Always fits: a poll stops far below the limit of a run.
-    run.push(place, message.key(), message.payload(), headers);
-}
-
-pub(super) fn consumer(connection: &Connection, group: &str) -> Result<BaseConsumer<Ear>, KafkaError> {
-    let mut config = connection.config()?;
-    let defaults = [
-        ("fetch.wait.max.ms", "50"),
-        ("queued.max.messages.kbytes", "32768"),
-        ("fetch.error.backoff.ms", "100"),
-        ("check.crcs", "true"),
-    ];
-    for (key, value) in defaults {
-        if !connection.properties.contains_key(key) {
-            config.set(key, value);
-        }
-    }
-    config.set("group.id", group);
-    config.set("enable.auto.commit", "false");
-    config.set("enable.auto.offset.store", "false");
-    config.set("auto.offset.reset", "error");
-    config.set("isolation.level", "read_committed");
-    config.set("enable.partition.eof", "true");
-    config.set("allow.auto.create.topics", "false");
-    config.set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
-    config.create_with_context(Ear::default()).map_err(refused)
-}
-
-pub(super) fn raw(partition: Partition) -> i32 {
-    i32::try_from(partition.0).unwrap_or(i32::MAX)
+    Some((partition, Offset::new(message.offset())?))
 }
 
 impl Source for TopicSource {
@@ -377,18 +299,12 @@ impl Source for TopicSource {
                 let topic = self.settings.topic.clone();
                 return Err(KafkaError::NoSuchPartition { topic, partition: *partition, count: self.partitions }.into());
             }
-            let (next, end) = (bounds.start, bounds.end);
-            let cursor = Cursor { next, end, is_paused: false, has_ended: false, is_exhausted: false };
-            self.cursors.insert(*partition, cursor);
+            self.cursors.insert(*partition, Cursor::new(*bounds));
         }
         // Empty ranges end before the client hears of them: where they stand need not exist any more.
-        for (partition, cursor) in &mut self.cursors {
-            cursor.has_ended = cursor.end.is_some_and(|end| cursor.next >= end);
-            if cursor.has_ended {
-                self.news.push_back(Polled::RangeEnd(*partition));
-            }
-        }
+        self.end_ranges();
         self.close_gaps()?;
+        self.end_ranges();
         Ok(self.assign_cursors()?)
     }
 
@@ -397,7 +313,8 @@ impl Source for TopicSource {
             return Ok(news);
         }
         let runs = self.gather(timeout)?;
-        self.end_ranges()?;
+        let ended = self.end_ranges();
+        self.stop(&ended)?;
         if !runs.is_empty() {
             return Ok(Polled::Records(runs));
         }

@@ -19,7 +19,7 @@ pub enum KafkaError {
     #[error("there is no topic `{topic}` at {brokers}; create it, or load a file into it with `sluicebox load`")]
     TopicMissing { topic: String, brokers: String },
     #[error("could not {attempt}{complaint}")]
-    Failed { attempt: String, source: rdkafka::error::KafkaError, complaint: Complaint },
+    Failed { attempt: String, source: Box<rdkafka::error::KafkaError>, complaint: Complaint },
     #[error(
         "retention deleted offsets {from} to {low} of partition {partition} of `{topic}` before they were read; \
          `kafka.retention_gap = \"earliest\"` or `\"latest\"` goes on without them"

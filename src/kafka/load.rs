@@ -69,7 +69,7 @@ pub fn load(
         sent.map_err(|source| KafkaError::Line { line: lines.number(), source: Box::new(source) })?;
         report.records += 1;
         report.records_by_partition[placed.partition.0 as usize] += 1;
-        if report.records % PROGRESS_EVERY == 0 {
+        if report.records.is_multiple_of(PROGRESS_EVERY) {
             progress(report.records);
         }
     }

@@ -7,8 +7,8 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 
 use super::client::Ear;
-use super::consumer::{copy, raw};
 use super::error::KafkaError;
+use super::reader::{copy, raw};
 use crate::position::{NextOffset, Offset, Partition, Position};
 use crate::source::{Record, Run};
 
@@ -80,7 +80,7 @@ impl Lookup<'_> {
     }
 
     fn failed(&self, attempt: String, source: rdkafka::error::KafkaError) -> KafkaError {
-        KafkaError::Failed { attempt, source, complaint: self.consumer.context().complaint() }
+        KafkaError::Failed { attempt, source: Box::new(source), complaint: self.consumer.context().complaint() }
     }
 }
 

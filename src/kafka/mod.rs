@@ -9,17 +9,20 @@
 mod admin;
 mod client;
 mod consumer;
+mod cursor;
 mod dead_letters;
 pub mod embedded;
 mod error;
 mod load;
 mod lookup;
 mod producer;
+mod reader;
 
 pub use admin::create_topic;
 pub use client::{Connection, check_properties};
-pub use consumer::{ConsumerSettings, RetentionGap, TopicSource};
+pub use consumer::TopicSource;
 pub use dead_letters::{DeadLetter, DeadLetterTopic};
 pub use error::KafkaError;
 pub use load::{LoadReport, LoadSettings, load};
 pub use producer::{Compression, Outgoing, Producer};
+pub use reader::{ConsumerSettings, RetentionGap};

@@ -7,8 +7,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{Connection, Ear, refused};
-use super::consumer::raw;
 use super::error::KafkaError;
+use super::reader::raw;
 use crate::position::{NextOffset, Partition};
 
 /// Sends between two looks at what was delivered.
@@ -130,6 +130,7 @@ impl Producer {
 
     fn failed(&self, what: &str, source: rdkafka::error::KafkaError) -> KafkaError {
         let attempt = format!("{what} to `{}`", self.topic);
+        let source = Box::new(source);
         KafkaError::Failed { attempt, source, complaint: self.producer.context().complaint() }
     }
 }
@@ -146,7 +147,7 @@ impl Compression {
 
 /// How many offsets the topic has given away.
 pub(super) fn count_records(connection: &Connection, topic: &str, partitions: u32) -> Result<u64, KafkaError> {
-    let consumer = super::consumer::consumer(connection, "sluicebox")?;
+    let consumer = super::reader::consumer(connection, "sluicebox")?;
     let timeout = connection.connect_timeout;
     let lookup = super::lookup::Lookup { consumer: &consumer, topic, partitions, timeout };
     let (_, ends) = lookup.watermarks()?;

@@ -43,10 +43,30 @@ pub fn free_port() -> u16 {
 
 impl Broker {
     pub fn start() -> Broker {
+        Broker::start_with(|| (0, String::new()))
+    }
+
+    /// A broker that wants a name and a password on a second port, which is returned as well. User `bob` has `secret`.
+    pub fn start_with_passwords() -> (Broker, String) {
+        let mut second = 0;
+        let broker = Broker::start_with(|| {
+            second = free_port();
+            let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
+            let lines = [
+                "sasl.enabled.mechanisms=PLAIN".to_owned(),
+                format!("listener.name.sasl.plain.sasl.jaas.config={login} required user_bob=\"secret\";"),
+            ];
+            (second, lines.join("\n"))
+        });
+        (broker, format!("127.0.0.1:{second}"))
+    }
+
+    /// `more` gives a port for a listener with passwords, 0 for none, and further lines of properties.
+    fn start_with(mut more: impl FnMut() -> (u16, String)) -> Broker {
         for _ in 0..ATTEMPTS {
             let directory = data_directory();
             let port = free_port();
-            write_properties(directory.path(), port, free_port());
+            write_properties(directory.path(), (port, free_port()), more());
             format_storage(directory.path());
             let mut broker = Broker { child: None, directory, port };
             if broker.launch() {
@@ -162,17 +182,21 @@ fn format_storage(directory: &Path) {
     assert!(output.status.success(), "could not format: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn write_properties(directory: &Path, port: u16, controller_port: u16) {
+fn write_properties(directory: &Path, (port, controller_port): (u16, u16), (passwords_port, more): (u16, String)) {
+    let passwords = match passwords_port {
+        0 => String::new(),
+        port => format!(",SASL://127.0.0.1:{port}"),
+    };
     let logs = directory.join("data");
     let properties = format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{passwords}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{passwords}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
 log.dirs={}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -183,6 +207,7 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200
 auto.create.topics.enable=false
+{more}
 ",
         logs.display()
     );

@@ -162,7 +162,7 @@ fn a_single_record_is_fetched_before_and_during_reading() {
     let range = all(&mut source);
     for _ in 0..2 {
         let record = source.fetch_one(ZERO, Offset::from_count(1)).unwrap().unwrap();
-        assert_eq!(values(&[record.clone()]), ["value 1"]);
+        assert_eq!(values(std::slice::from_ref(&record)), ["value 1"]);
         assert_eq!((record.offset.raw(), record.timestamp), (1, Some(1_700_000_001_000)));
         // A marker and a place behind the end hold no record.
         assert_eq!(source.fetch_one(ZERO, Offset::from_count(3)).unwrap(), None);

@@ -171,3 +171,30 @@ fn a_broker_that_is_killed_and_comes_back_is_survived() {
         assert_eq!(values(&found[&partition]), numbered(0..3000), "partition {partition}");
     }
 }
+
+#[test]
+fn a_wrong_password_is_told_and_the_right_one_reads() {
+    let (broker, with_passwords) = Broker::start_with_passwords();
+    let topic = unique("passwords");
+    topics::create(&broker.bootstrap(), &topic, 1);
+    topics::produce(&broker.bootstrap(), &topic, 0, 1_700_000_000_000, &numbered(0..5));
+    let connect = |password: &str| {
+        let mut settings = topics::settings(&with_passwords, &topic);
+        let sasl = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "bob"),
+            ("sasl.password", password),
+        ];
+        settings.connection.properties = sasl.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        settings.connection.connect_timeout = Duration::from_secs(5);
+        assert!(!format!("{settings:?}").contains(password), "a password must not be printed");
+        TopicSource::connect(settings)
+    };
+    let Err(error) = connect("guessed") else { panic!("the password is wrong") };
+    let message = error.to_string();
+    assert!(message.contains("Authentication failed"), "{message}");
+    assert_eq!(error.fault(), Fault::Unavailable);
+    let records = topics::read(&mut connect("secret").unwrap(), &bounds(0, Some(5)));
+    assert_eq!(values(&records[&ZERO]), numbered(0..5));
+}
