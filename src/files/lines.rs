@@ -121,14 +121,10 @@ mod tests {
         let mut lines = Lines::open(file.path()).map_err(|error| error.to_string())?;
         let mut found = Vec::new();
         while let Some(line) = lines.next().map_err(|error| error.to_string())? {
-            found.push(format!("{}:{}", lines.number, String::from_utf8_lossy(&lines.line)));
-            assert!(!line_is_empty(&found));
+            let line = String::from_utf8_lossy(line).into_owned();
+            found.push(format!("{}:{line}", lines.number()));
         }
         Ok(found)
-    }
-
-    fn line_is_empty(found: &[String]) -> bool {
-        found.last().is_some_and(|line| line.ends_with(':'))
     }
 
     #[test]
