@@ -1,0 +1,54 @@
+//! Making a topic.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::Consumer;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::client::{Connection, Ear, refused};
+use super::error::{Complaint, KafkaError};
+use super::reader::consumer;
+
+/// How many partitions the topic has; `None` if there is no such topic.
+pub(super) fn partitions(connection: &Connection, topic: &str) -> Result<Option<u32>, KafkaError> {
+    let consumer = consumer(connection, "sluicebox")?;
+    let serve = || drop(consumer.poll(Duration::ZERO));
+    connection.partitions_of(topic, consumer.client(), &serve)
+}
+
+/// Makes the topic if it is missing. `Ok(false)`: it was there, with that many partitions.
+///
+/// A new topic keeps its records for ever and takes any record time: record time is event time here, and by Kafka's
+/// defaults a month-old log would be deleted minutes after it was loaded.
+pub fn create_topic(connection: &Connection, topic: &str, partitions: u32) -> Result<bool, KafkaError> {
+    match self::partitions(connection, topic)? {
+        Some(found) if found == partitions => return Ok(false),
+        Some(found) => return Err(KafkaError::PartitionCount { topic: topic.to_owned(), found, wanted: partitions }),
+        None => {}
+    }
+    let attempt = format!("create the topic `{topic}` with {partitions} partitions");
+    let failed = |source| {
+        let (source, complaint) = (Box::new(source), Complaint::default());
+        KafkaError::Failed { attempt: attempt.clone(), source, complaint }
+    };
+    let client: AdminClient<Ear> = connection.config()?.create_with_context(Ear::default()).map_err(refused)?;
+    // Replication -1 is the broker's own default, so one broker and a cluster of three both get what they are set to.
+    let wanted = NewTopic::new(topic, i32::try_from(partitions).unwrap_or(i32::MAX), TopicReplication::Fixed(-1))
+        .set("retention.ms", "-1")
+        .set("message.timestamp.type", "CreateTime")
+        .set("message.timestamp.after.max.ms", "9223372036854775807");
+    let options = AdminOptions::new().operation_timeout(Some(connection.connect_timeout));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| KafkaError::Settings(format!("no runtime for an admin request: {error}")))?;
+    let results = runtime.block_on(client.create_topics([&wanted], &options)).map_err(failed)?;
+    for result in results {
+        match result {
+            Ok(_) => {}
+            // Somebody else was faster; what they made is checked like one that was there before.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => return create_topic(connection, topic, partitions),
+            Err((_, code)) => return Err(failed(rdkafka::error::KafkaError::AdminOp(code))),
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,14 @@
+//! Integration tests: the real client, a real broker, real processes.
+//!
+//! They start and stop what they need by themselves, on ports and in directories of their own.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
+
+mod broker;
+mod kafka_consumer;
+mod kafka_faults;
+mod kafka_files;
+mod kafka_producer;
+mod kafka_ranges;
+mod processes;
+mod topics;
