@@ -13,7 +13,7 @@ pub(super) struct Seen<'de> {
     /// One bit for each kind of string seen: a clear bit proves that a string is new without comparing it.
     bits: u64,
     /// What does not fit in `near`: strings written with escapes, and all after the first few.
-    far: Option<Box<HashSet<Cow<'de, str>>>>,
+    far: Option<HashSet<Cow<'de, str>>>,
 }
 
 impl<'de> Seen<'de> {

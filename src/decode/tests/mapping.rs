@@ -1,7 +1,8 @@
 //! Wrong settings are named, with the way out; the short ones mean what they look like.
 
 use super::super::{Decoder, Limits, Mapping};
-use super::{BASE, decoder, refused_mapping};
+use super::{BASE, decision, decode, decoder, feedback, refused_mapping};
+use crate::event::Target;
 
 #[track_caller]
 fn check_message(toml: &str, parts: &[&str]) {
@@ -9,6 +10,31 @@ fn check_message(toml: &str, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{part:?} is not in the message for {toml}:\n{message}");
     }
+}
+
+#[test]
+fn ten_lines_read_somebody_elses_topic() {
+    let decoder = decoder(
+        r#"kind = { pointer = "/type", table = { impression = "decision", click = "feedback", order = "feedback" }, others = "ignore" }
+           time = "/ts_ms"
+           user = "/user_id"
+           session = "/session_id"
+           item = "/item_id"
+           propensity = "/propensity"
+           context = "/features/user"
+           context_dimension = 2
+           [feedback]
+           rewards = { click = 1.0, order = { value = 10.0, final = true } }"#,
+    );
+    let record = |kind: &str| {
+        format!(
+            r#"{{"type":"{kind}","ts_ms":1767225600000,"user_id":7,"item_id":"x","propensity":0.5,"features":{{"user":[1,2]}}}}"#
+        )
+    };
+    assert_eq!(&*decision(&decoder, &record("impression")).context, &[1.0, 2.0]);
+    let order = feedback(&decoder, &record("order"));
+    assert_eq!((order.reward, order.is_final, order.target), (10.0, true, Target::LatestItem("x".into())));
+    assert_eq!(decode(&decoder, &record("login")), Ok(vec![]));
 }
 
 #[test]
