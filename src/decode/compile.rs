@@ -41,6 +41,7 @@ pub(super) fn compile(mapping: &Mapping) -> Result<Decoder, MappingError> {
         possible => Some(compiler.feedback(&mapping, possible)?),
     };
     compiler.plan.check().map_err(|problem| MappingError { field: "each", problem })?;
+    compiler.plan.numbers_expected = decision.context_dimension + decision.embedding_dimension;
     let fields = Fields { kind, time, user, session, event_id, decision, feedback };
     Ok(Decoder { plan: compiler.plan, fields, limits: mapping.limits })
 }

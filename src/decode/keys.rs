@@ -8,16 +8,17 @@ const NEAR: usize = 16;
 
 /// A set of strings that only grows.
 pub(super) struct Seen<'de> {
-    near: [Cow<'de, str>; NEAR],
+    near: [&'de str; NEAR],
     count: usize,
     /// One bit for each kind of string seen: a clear bit proves that a string is new without comparing it.
     bits: u64,
-    far: HashSet<Cow<'de, str>>,
+    /// What does not fit in `near`: strings written with escapes, and all after the first few.
+    far: Option<HashSet<Cow<'de, str>>>,
 }
 
 impl<'de> Seen<'de> {
     pub fn new() -> Seen<'de> {
-        Seen { near: [const { Cow::Borrowed("") }; NEAR], count: 0, bits: 0, far: HashSet::new() }
+        Seen { near: [""; NEAR], count: 0, bits: 0, far: None }
     }
 
     /// False if it was there already.
@@ -25,17 +26,21 @@ impl<'de> Seen<'de> {
         let bit = bit_of(text.as_bytes());
         let maybe_seen = self.bits & bit != 0;
         self.bits |= bit;
-        if maybe_seen && (self.near[..self.count].contains(&text) || self.far.contains(&text)) {
+        if maybe_seen && self.contains(&text) {
             return false;
         }
-        match self.near.get_mut(self.count) {
-            Some(free) => {
+        match (text, self.near.get_mut(self.count)) {
+            (Cow::Borrowed(text), Some(free)) => {
                 *free = text;
                 self.count += 1;
                 true
             }
-            None => self.far.insert(text),
+            (text, _) => self.far.get_or_insert_default().insert(text),
         }
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        self.near[..self.count].contains(&text) || self.far.as_ref().is_some_and(|far| far.contains(text))
     }
 }
 

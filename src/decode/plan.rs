@@ -11,6 +11,8 @@ pub(super) struct Plan {
     nodes: Vec<Node>,
     slots: [usize; 2],
     has_each: bool,
+    /// How many numbers a decision's arrays hold together, for making room once.
+    pub numbers_expected: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -18,7 +20,8 @@ pub(super) struct Node {
     children: Vec<Child>,
     /// The bits of the children's keys: most members of a document are none of them, and one test tells.
     bits: u64,
-    has_indexes: bool,
+    /// Some child names an element of an array.
+    pub has_indexes: bool,
     /// The slot that a value found here is put in.
     pub slot: Option<usize>,
     /// What to keep of the elements if an array is found here.
@@ -54,7 +57,12 @@ const ROOTS: [usize; 2] = [0, 1];
 impl Plan {
     /// `each` is the list of a slate.
     pub fn new(each: Option<&str>) -> Result<Plan, String> {
-        let mut plan = Plan { nodes: vec![Node::default(), Node::default()], slots: [0, 0], has_each: each.is_some() };
+        let mut plan = Plan {
+            nodes: vec![Node::default(), Node::default()],
+            slots: [0, 0],
+            has_each: each.is_some(),
+            numbers_expected: 0,
+        };
         if let Some(pointer) = each {
             let (scope, keys) = parse(pointer)?;
             if scope == Scope::Element {
@@ -121,9 +129,6 @@ impl Plan {
     }
 
     pub fn element(&self, node: &Node, index: usize) -> Option<&Node> {
-        if !node.has_indexes {
-            return None;
-        }
         node.children.iter().find(|child| child.index == Some(index)).map(|child| &self.nodes[child.node])
     }
 

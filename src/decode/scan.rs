@@ -66,15 +66,15 @@ pub(super) fn scan<'de>(bytes: &'de [u8], plan: &Plan, limits: &Limits) -> Resul
     }
     let text =
         std::str::from_utf8(bytes).map_err(|error| Malformed::document(MalformedReason::NotUtf8, error.to_string()))?;
-    let slots = vec![Found::Absent; plan.slots(Scope::Record)];
-    let mut scan = Scan { slots, numbers: Vec::new(), ids: Vec::new(), slate: Slate::Absent };
-    let mut fault = None;
+    let slots = std::iter::repeat_with(Found::default).take(plan.slots(Scope::Record)).collect();
+    let scan = Scan { slots, numbers: Vec::new(), ids: Vec::new(), slate: Slate::Absent };
+    let mut walk = Walk { scan, fault: None, plan, limits };
     let mut json = serde_json::Deserializer::from_str(text);
-    let place = Place { node: Some(plan.root(Scope::Record)), base: 0, collect: Collect::Nothing, depth: 0 };
-    let walk = Walk { scan: &mut scan, fault: &mut fault, plan, limits, place };
-    match walk.deserialize(&mut json).and_then(|_| json.end()) {
-        Ok(()) => Ok(scan),
-        Err(error) => Err(fault.unwrap_or_else(|| syntax(&error))),
+    let top =
+        Visit { node: Some(plan.root(Scope::Record)), base: 0, collect: Collect::Nothing, depth: 0, walk: &mut walk };
+    match top.deserialize(&mut json).and_then(|_| json.end()) {
+        Ok(()) => Ok(walk.scan),
+        Err(error) => Err(walk.fault.unwrap_or_else(|| syntax(&error))),
     }
 }
 
@@ -89,51 +89,67 @@ fn syntax(error: &serde_json::Error) -> Malformed {
     Malformed::document(reason, detail)
 }
 
-/// Where in document and plan the walk stands.
-#[derive(Clone, Copy)]
-struct Place<'p> {
+/// What all visits of one document share.
+struct Walk<'p, 'de> {
+    scan: Scan<'de>,
+    /// serde's errors carry only text; the reason travels beside them.
+    fault: Option<Malformed>,
+    plan: &'p Plan,
+    limits: &'p Limits,
+}
+
+impl<'p, 'de> Walk<'p, 'de> {
+    /// Visits the inside of an array or object of the plan's scope that starts at slot `base`.
+    fn visit(&mut self, node: Option<&'p Node>, base: usize, collect: Collect, depth: u32) -> Visit<'_, 'p, 'de> {
+        Visit { walk: self, node, base, collect, depth }
+    }
+
+    fn fail<E: Error>(&mut self, malformed: Malformed) -> E {
+        self.fault = Some(malformed);
+        E::custom("refused")
+    }
+}
+
+/// Visits one value. Answers whether it is what the surrounding array wanted.
+struct Visit<'w, 'p, 'de> {
+    walk: &'w mut Walk<'p, 'de>,
     /// `None` below what the plan names.
     node: Option<&'p Node>,
     /// First slot of the scope.
     base: usize,
     /// What the surrounding array wants of its elements.
     collect: Collect,
+    /// Arrays and objects around the value.
     depth: u32,
 }
 
-/// Visits one value. Answers whether it is what the surrounding array wanted.
-struct Walk<'s, 'p, 'de> {
-    scan: &'s mut Scan<'de>,
-    fault: &'s mut Option<Malformed>,
-    plan: &'p Plan,
-    limits: &'p Limits,
-    place: Place<'p>,
-}
-
-impl<'p, 'de> Walk<'_, 'p, 'de> {
-    fn inner(&mut self, node: Option<&'p Node>, base: usize, collect: Collect) -> Walk<'_, 'p, 'de> {
-        let place = Place { node, base, collect, depth: self.place.depth };
-        Walk { scan: self.scan, fault: self.fault, plan: self.plan, limits: self.limits, place }
-    }
-
+impl<'p, 'de> Visit<'_, 'p, 'de> {
+    #[inline]
     fn put(&mut self, found: Found<'de>) {
-        if let Some(slot) = self.place.node.and_then(|node| node.slot) {
-            self.scan.slots[self.place.base + slot] = found;
+        if let Some(slot) = self.node.and_then(|node| node.slot) {
+            self.walk.scan.slots[self.base + slot] = found;
         }
     }
 
+    /// Most values of a record are features: they take this short way.
+    #[inline]
+    fn number(mut self, number: f64, found: Found<'de>) -> bool {
+        match self.collect {
+            Collect::Nothing => {}
+            Collect::Numbers => self.walk.scan.numbers.push(number),
+            Collect::Ids => self.walk.scan.ids.push(found.clone()),
+        }
+        self.put(found);
+        true
+    }
+
+    #[inline]
     fn scalar(mut self, found: Found<'de>) -> bool {
-        let wanted = match self.place.collect {
+        let wanted = match self.collect {
             Collect::Nothing => true,
-            Collect::Numbers => match found.number() {
-                Some(number) => {
-                    self.scan.numbers.push(number);
-                    true
-                }
-                None => false,
-            },
+            Collect::Numbers => false,
             Collect::Ids => {
-                self.scan.ids.push(found.clone());
+                self.walk.scan.ids.push(found.clone());
                 true
             }
         };
@@ -141,74 +157,76 @@ impl<'p, 'de> Walk<'_, 'p, 'de> {
         wanted
     }
 
+    fn is_slate(&self) -> bool {
+        self.node.is_some_and(|node| node.each)
+    }
+
     fn descend<E: Error>(&mut self) -> Result<(), E> {
-        self.place.depth += 1;
-        if self.place.depth > self.limits.depth {
-            let detail = format!("nested deeper than mapping.limits.depth = {}", self.limits.depth);
-            return Err(self.fail(Malformed::document(MalformedReason::TooDeep, detail)));
+        self.depth += 1;
+        if self.depth > self.walk.limits.depth {
+            let detail = format!("nested deeper than mapping.limits.depth = {}", self.walk.limits.depth);
+            return Err(self.walk.fail(Malformed::document(MalformedReason::TooDeep, detail)));
         }
         Ok(())
     }
 
-    /// serde carries only text; the reason travels beside it.
-    fn fail<E: Error>(&mut self, malformed: Malformed) -> E {
-        *self.fault = Some(malformed);
-        E::custom("refused")
-    }
-
     fn elements<A: SeqAccess<'de>>(&mut self, list: &mut A) -> Result<Found<'de>, A::Error> {
-        let node = self.place.node;
-        let collect = node.map_or(Collect::Nothing, |node| node.collect);
-        let (numbers, ids) = (self.scan.numbers.len(), self.scan.ids.len());
+        let collect = self.node.map_or(Collect::Nothing, |node| node.collect);
+        let (numbers, ids) = (self.walk.scan.numbers.len(), self.walk.scan.ids.len());
+        if collect == Collect::Numbers && numbers == 0 {
+            self.walk.scan.numbers.reserve(self.walk.plan.numbers_expected);
+        }
+        let indexed = self.node.filter(|node| node.has_indexes);
         let (mut index, mut all_wanted) = (0, true);
-        let base = self.place.base;
         loop {
-            let child = node.and_then(|node| self.plan.element(node, index));
-            let Some(wanted) = list.next_element_seed(self.inner(child, base, collect))? else { break };
+            let child = indexed.and_then(|node| self.walk.plan.element(node, index));
+            let element = self.walk.visit(child, self.base, collect, self.depth);
+            let Some(wanted) = list.next_element_seed(element)? else { break };
             all_wanted &= wanted;
             index += 1;
         }
         Ok(match collect {
             Collect::Nothing => Found::Array,
             Collect::Numbers | Collect::Ids if !all_wanted => Found::Mixed,
-            Collect::Numbers => Found::Numbers(Run { start: numbers, end: self.scan.numbers.len() }),
-            Collect::Ids => Found::Ids(Run { start: ids, end: self.scan.ids.len() }),
+            Collect::Numbers => Found::Numbers(Run { start: numbers, end: self.walk.scan.numbers.len() }),
+            Collect::Ids => Found::Ids(Run { start: ids, end: self.walk.scan.ids.len() }),
         })
     }
 
     fn slate<A: SeqAccess<'de>>(&mut self, list: &mut A) -> Result<(), A::Error> {
-        let root = self.plan.root(Scope::Element);
+        let plan = self.walk.plan;
         let mut count = 0;
         loop {
-            let base = self.scan.slots.len();
-            self.scan.slots.resize(base + self.plan.slots(Scope::Element), Found::Absent);
-            if list.next_element_seed(self.inner(Some(root), base, Collect::Nothing))?.is_none() {
-                self.scan.slots.truncate(base);
+            let base = self.walk.scan.slots.len();
+            self.walk.scan.slots.resize(base + plan.slots(Scope::Element), Found::Absent);
+            let element = self.walk.visit(Some(plan.root(Scope::Element)), base, Collect::Nothing, self.depth);
+            if list.next_element_seed(element)?.is_none() {
+                self.walk.scan.slots.truncate(base);
                 break;
             }
             count += 1;
-            if count > self.limits.events as usize {
-                let detail = format!("more elements than mapping.limits.events = {}", self.limits.events);
-                return Err(self.fail(Malformed::field(MalformedReason::TooManyEvents, "each", detail)));
+            if count > self.walk.limits.events as usize {
+                let detail = format!("more elements than mapping.limits.events = {}", self.walk.limits.events);
+                return Err(self.walk.fail(Malformed::field(MalformedReason::TooManyEvents, "each", detail)));
             }
         }
-        self.scan.slate = Slate::Elements(count);
+        self.walk.scan.slate = Slate::Elements(count);
         Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
+impl<'de> DeserializeSeed<'de> for Visit<'_, '_, 'de> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        if self.place.node.is_some_and(|node| node.each) {
-            self.scan.slate = Slate::NotAList;
+        if self.is_slate() {
+            self.walk.scan.slate = Slate::NotAList;
         }
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
+impl<'de> Visitor<'de> for Visit<'_, '_, 'de> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,26 +234,26 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<bool, E> {
-        if self.place.node.is_some_and(|node| node.each) {
-            self.scan.slate = Slate::Absent;
+        if self.is_slate() {
+            self.walk.scan.slate = Slate::Absent;
         }
         Ok(self.scalar(Found::Null))
     }
 
     fn visit_bool<E: Error>(self, boolean: bool) -> Result<bool, E> {
-        Ok(self.scalar(Found::Boolean(boolean)))
+        Ok(self.number(f64::from(u8::from(boolean)), Found::Boolean(boolean)))
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<bool, E> {
-        Ok(self.scalar(Found::Unsigned(number)))
+        Ok(self.number(number as f64, Found::Unsigned(number)))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<bool, E> {
-        Ok(self.scalar(Found::Signed(number)))
+        Ok(self.number(number as f64, Found::Signed(number)))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<bool, E> {
-        Ok(self.scalar(Found::Float(number)))
+        Ok(self.number(number, Found::Float(number)))
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<bool, E> {
@@ -243,37 +261,35 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
-        let is_kept = self.place.collect == Collect::Ids || self.place.node.is_some_and(|node| node.slot.is_some());
+        let is_kept = self.collect == Collect::Ids || self.node.is_some_and(|node| node.slot.is_some());
         let text = if is_kept { Cow::Owned(text.to_owned()) } else { Cow::Borrowed("") };
         Ok(self.scalar(Found::Text(text)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<bool, A::Error> {
         self.descend()?;
-        if self.place.node.is_some_and(|node| node.each) {
+        if self.is_slate() {
             self.slate(&mut list)?;
         } else {
             let found = self.elements(&mut list)?;
             self.put(found);
         }
-        Ok(self.place.collect == Collect::Nothing)
+        Ok(self.collect == Collect::Nothing)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<bool, A::Error> {
         self.descend()?;
         let (mut seen, mut hint) = (Seen::new(), 0);
         while let Some(key) = members.next_key_seed(Key)? {
-            let child = self.place.node.and_then(|node| self.plan.member(node, &key, &mut hint));
+            let child = self.node.and_then(|node| self.walk.plan.member(node, &key, &mut hint));
             if !seen.insert(key) {
-                return Err(self.fail(Malformed::document(
-                    MalformedReason::DuplicateKey,
-                    "an object has two members of the same name",
-                )));
+                let detail = "an object has two members of the same name";
+                return Err(self.walk.fail(Malformed::document(MalformedReason::DuplicateKey, detail)));
             }
-            members.next_value_seed(self.inner(child, self.place.base, Collect::Nothing))?;
+            members.next_value_seed(self.walk.visit(child, self.base, Collect::Nothing, self.depth))?;
         }
         self.put(Found::Object);
-        Ok(self.place.collect == Collect::Nothing)
+        Ok(self.collect == Collect::Nothing)
     }
 }
 
