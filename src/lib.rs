@@ -7,3 +7,5 @@ pub mod time;
 pub mod event;
 pub mod trajectory;
 pub mod batch;
+pub mod assemble;
+pub mod merge;
