@@ -1,0 +1,220 @@
+//! One event after the other in event time: decisions become steps, feedback finds its step.
+
+use std::sync::Arc;
+
+use crate::event::{Body, Decision, Feedback, Fingerprint, Interaction, Target};
+use crate::position::Place;
+use crate::time::EventTime;
+use crate::trajectory::{Ending, Step};
+
+use super::Lane;
+use super::counters::Fate;
+use super::session::{KeyRef, Occurrence, Parked, Session, SessionKey, Visit, footprint, step_answers};
+
+/// Sessions of one user, or parked feedback of one user, among which one event looks for its match. More than that is
+/// not a user but a placeholder; the session that an event names is found all the same.
+const SEARCHED_MAX: usize = 1024;
+
+/// A step that feedback belongs to, by the session's first decision.
+struct Found {
+    key: SessionKey,
+    opened: Place,
+    step: usize,
+}
+
+impl Lane {
+    pub(super) fn handle(&mut self, time: EventTime, place: Place, interaction: Interaction) -> Fate {
+        let Interaction { id, user, session, body } = interaction;
+        let event = Occurrence { time, place, id };
+        match body {
+            Body::Decision(decision) => self.decide(event, KeyRef::new(&user, session.as_deref()), decision),
+            Body::SessionEnd => self.end_session(event, KeyRef::new(&user, session.as_deref())),
+            Body::Feedback(feedback) => {
+                let key = KeyRef::new(&user, session.as_deref());
+                match self.find_step(key, &feedback.target) {
+                    Some(found) => self.join(&found, event, &feedback),
+                    None => {
+                        let is_late = key.session.is_some() && self.visit(key).is_some_and(Visit::is_recently_closed);
+                        let interaction = Interaction { id, user, session, body: Body::Feedback(feedback) };
+                        self.park(event, Parked { interaction: Box::new(interaction), is_late })
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn visit(&self, key: KeyRef<'_>) -> Option<&Visit> {
+        self.state.visits.get(|stored| key.compare(stored)).map(|visit| &**visit)
+    }
+
+    fn decide(&mut self, event: Occurrence, key: KeyRef<'_>, decision: Decision) -> Fate {
+        let step = Step { time: event.time, place: event.place, reward: decision.reward, decision };
+        let bytes = footprint::of_step(&step) + footprint::of_ids(usize::from(event.id.is_some()));
+        let Some((stored, visit)) = self.state.visits.get_mut(|stored| key.compare(stored)) else {
+            let stored = key.to_key();
+            self.open_session(&stored, step, event.id);
+            return self.grow(event, &stored);
+        };
+        if visit.has_seen(event.id) {
+            return Fate::Duplicate;
+        }
+        if key.session.is_some() && visit.is_ended(event.time) {
+            return Fate::Late;
+        }
+        let stored = stored.clone();
+        match &mut Arc::make_mut(visit).open {
+            Some(session) => {
+                session.push(step, event.id);
+                self.session_bytes += bytes;
+            }
+            None => self.open_session(&stored, step, event.id),
+        }
+        self.grow(event, &stored)
+    }
+
+    fn open_session(&mut self, key: &SessionKey, step: Step, id: Option<Fingerprint>) {
+        let time = step.time;
+        let session = Session::opened_by(step, id);
+        self.session_bytes += footprint::of_session(key.text(), &session);
+        self.agenda.idle.insert((time, Arc::clone(key.text())));
+        self.agenda.started.insert((time, Arc::clone(key.text())));
+        self.state.counters.opened += 1;
+        self.state.counters.open += 1;
+        match self.state.visits.get_mut(|stored| stored.cmp(key)) {
+            Some((_, visit)) => Arc::make_mut(visit).open = Some(session),
+            None => {
+                let visit = Visit { open: Some(session), ..Visit::default() };
+                self.state.visits.insert(key.clone(), Arc::new(visit));
+            }
+        }
+    }
+
+    /// What follows from a new step: feedback that came before it, and the limit of the length.
+    fn grow(&mut self, event: Occurrence, key: &SessionKey) -> Fate {
+        self.join_parked(key);
+        let open = self.visit(key.borrowed()).and_then(|visit| visit.open.as_ref());
+        if open.is_some_and(|session| session.steps.len() as u64 >= u64::from(self.rules.max_steps)) {
+            self.close(key.borrowed(), Ending::Length, event.time);
+        }
+        Fate::Applied
+    }
+
+    fn end_session(&mut self, event: Occurrence, key: KeyRef<'_>) -> Fate {
+        let Some((_, visit)) = self.state.visits.get_mut(|stored| key.compare(stored)) else { return Fate::Orphan };
+        if visit.has_seen(event.id) {
+            return Fate::Duplicate;
+        }
+        if visit.open.is_none() {
+            return if key.session.is_some() && visit.is_recently_closed() { Fate::Late } else { Fate::Orphan };
+        }
+        if let Some(session) = &mut Arc::make_mut(visit).open {
+            session.touch(event);
+            self.session_bytes += footprint::of_ids(usize::from(event.id.is_some()));
+        }
+        self.close(key, Ending::SessionEnd, event.time);
+        Fate::Applied
+    }
+
+    /// In the session that the feedback names; otherwise in the one of the user's sessions that was active last. A
+    /// decision is looked for in all of the user's sessions even if another one is named.
+    fn find_step(&self, key: KeyRef<'_>, target: &Target) -> Option<Found> {
+        let in_visit = |(stored, visit): (&SessionKey, &Visit)| {
+            let found = visit.sessions().filter_map(|session| Some((session, session.step_for(target)?)));
+            let latest = found.max_by_key(|(session, _)| (session.last_activity, session.opened()));
+            latest.map(|(session, step)| {
+                let found = Found { key: stored.clone(), opened: session.opened(), step };
+                ((session.last_activity, session.opened()), found)
+            })
+        };
+        if key.session.is_some() {
+            let named = self.visits_from(key).next().filter(|(stored, _)| key.compare(stored).is_eq());
+            if let Some((_, found)) = named.and_then(in_visit) {
+                return Some(found);
+            }
+            if matches!(target, Target::LatestItem(_)) {
+                return None;
+            }
+        }
+        let visits = self.visits_from(key.of_user()).take_while(|(stored, _)| key.is_user_of(stored));
+        let found = visits.take(SEARCHED_MAX).filter_map(in_visit);
+        found.max_by_key(|(activity, _)| *activity).map(|(_, found)| found)
+    }
+
+    fn visits_from<'a>(&'a self, key: KeyRef<'a>) -> impl Iterator<Item = (&'a SessionKey, &'a Visit)> {
+        self.state.visits.iter_from(move |stored| key.compare(stored)).map(|(stored, visit)| (stored, &**visit))
+    }
+
+    fn join(&mut self, found: &Found, event: Occurrence, feedback: &Feedback) -> Fate {
+        let Some((_, visit)) = self.state.visits.get_mut(|stored| stored.cmp(&found.key)) else { return Fate::Orphan };
+        let visit = Arc::make_mut(visit);
+        let ids_before;
+        let (fate, session) = if let Some(session) = visit.open.as_mut().filter(|open| open.opened() == found.opened) {
+            ids_before = session.ids();
+            (session.join(found.step, event, feedback.reward, feedback.is_final), session)
+        } else {
+            let is_meant = |session: &Session| session.opened() == found.opened;
+            let Some(closing) = visit.closing.iter_mut().find(|closing| is_meant(&closing.session)) else {
+                return Fate::Orphan;
+            };
+            ids_before = closing.session.ids();
+            let fate = closing.session.join(found.step, event, feedback.reward, feedback.is_final);
+            if fate == Fate::Applied && feedback.is_final {
+                let listed = (closing.emit_at, Arc::clone(found.key.text()), found.opened);
+                closing.emit_at =
+                    event.time.max(closing.ended_at).max(closing.session.mature_at(self.rules.reward_wait));
+                self.agenda.emissions.remove(&listed);
+                self.agenda.emissions.insert((closing.emit_at, listed.1, listed.2));
+            }
+            (fate, &mut closing.session)
+        };
+        self.session_bytes += footprint::of_ids(session.ids() - ids_before);
+        fate
+    }
+
+    fn park(&mut self, event: Occurrence, parked: Parked) -> Fate {
+        let hash = KeyRef::new(&parked.interaction.user, None).hash;
+        self.agenda.parked.insert((event.time, event.place, hash));
+        self.state.parked.insert((hash, event.time, event.place), parked);
+        Fate::Parked
+    }
+
+    /// Gives the newest step of the open session under `key` what came for it too early.
+    fn join_parked(&mut self, key: &SessionKey) {
+        if self.state.parked.is_empty() {
+            return;
+        }
+        let Some(session) = self.visit(key.borrowed()).and_then(|visit| visit.open.as_ref()) else { return };
+        let (Some(step), Some(index)) = (session.steps.last(), session.steps.len().checked_sub(1)) else { return };
+        let opened = session.opened();
+        let key_ref = key.borrowed();
+        let of_user =
+            (key_ref.hash, EventTime::START, Place { offset: crate::position::Offset::from_count(0), index: 0 });
+        let parked = self.state.parked.iter_from(|stored| stored.cmp(&of_user));
+        let parked = parked.take_while(|((hash, _, _), _)| *hash == key_ref.hash).take(SEARCHED_MAX);
+        let matching = parked.filter(|(_, parked)| answers(parked, key_ref, step)).map(|(place, _)| *place);
+        for place in matching.collect::<Vec<_>>() {
+            let Some((_, parked)) = self.state.parked.remove(|stored| stored.cmp(&place)) else { continue };
+            let (hash, time, place) = place;
+            self.agenda.parked.remove(&(time, place, hash));
+            self.state.counters.parked -= 1;
+            let event = Occurrence { time, place, id: parked.interaction.id };
+            let found = Found { key: key.clone(), opened, step: index };
+            let fate = match &parked.interaction.body {
+                Body::Feedback(feedback) => self.join(&found, event, feedback),
+                Body::Decision(_) | Body::SessionEnd => Fate::Orphan,
+            };
+            self.state.counters.count(fate);
+        }
+    }
+}
+
+/// Does the feedback belong to a new step of the session under `key`?
+fn answers(parked: &Parked, key: KeyRef<'_>, step: &Step) -> bool {
+    let Interaction { user, session, body, .. } = &*parked.interaction;
+    let Body::Feedback(feedback) = body else { return false };
+    let is_named = match &feedback.target {
+        Target::Decision(_) => true,
+        Target::LatestItem(_) => session.is_none() || session.as_deref() == key.session,
+    };
+    **user == *key.user && is_named && step_answers(step, &feedback.target)
+}
