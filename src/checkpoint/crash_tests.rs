@@ -29,7 +29,7 @@ pub(super) fn parts(sequence: Sequence) -> Parts {
     };
     Parts {
         policy: content(1, 40 + sequence.0),
-        optimizer: content(2, 70 - sequence.0),
+        optimizer: content(2, 70 - sequence.0 % 50),
         state: content(3, 90 + 3 * sequence.0),
     }
 }

@@ -172,12 +172,12 @@ fn settle_file(reboot: Reboot, cached: &mut Vec<u8>, durable: &mut Vec<u8>, rand
             cached.resize(length, 0);
             for start in (0..length).step_by(BLOCK_BYTES) {
                 let fate = random.random_range(0..3);
-                for place in start..(start + BLOCK_BYTES).min(length) {
+                for (place, byte) in cached.iter_mut().enumerate().skip(start).take(BLOCK_BYTES) {
                     // A byte that was durable and did not change stays: a sector holds its old or its new content.
                     if new.get(place) != durable.get(place) {
                         match (fate, new.get(place)) {
-                            (0, _) => cached[place] = 0,
-                            (1, Some(&byte)) => cached[place] = byte,
+                            (0, _) => *byte = 0,
+                            (1, Some(&new)) => *byte = new,
                             (_, _) => {}
                         }
                     }
