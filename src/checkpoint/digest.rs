@@ -233,6 +233,6 @@ mod tests {
         let mut builder = DigestBuilder::new();
         builder.section("window", b"abc");
         builder.tensors("policy", [Tensor { name: "w", shape: &[2], values: &[1.0, -2.5] }]);
-        assert_eq!(builder.finish().to_string(), "KNOWN");
+        assert_eq!(builder.finish().to_string(), "dcdfad6523d3a998bdc0b39c5178468a3209ae8c5dc1ba074aeb62f4b1c53243");
     }
 }

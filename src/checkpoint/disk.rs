@@ -73,22 +73,32 @@ struct Mark {
     reached: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Creates `path` and whatever it lies in, each name durable before the next is made.
+/// Makes `path` a directory with a durable name, and whatever it lies in too.
 pub fn ensure_directory(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
-    match disk.look_up(path).during("look up", path)? {
-        Some(Found::Directory) => return Ok(()),
+    let parent = parent(path);
+    let is_there = match disk.look_up(path).during("look up", path)? {
+        Some(Found::Directory) => true,
         Some(Found::File { .. }) => {
             return Err(io::Error::from(io::ErrorKind::NotADirectory)).during("use as a directory", path);
         }
-        None => {}
+        None => false,
+    };
+    if parent == path {
+        return Ok(());
     }
-    let parent = parent(path);
     ensure_directory(disk, parent)?;
-    match disk.create_directory(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        outcome => outcome.during("create the directory", path)?,
+    if !is_there {
+        match disk.create_directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            outcome => outcome.during("create the directory", path)?,
+        }
     }
-    disk.sync_directory(parent).during("make durable the directory", parent)
+    match disk.sync_directory(parent) {
+        // A directory that was there may have been made by a process that was killed before it synced the name, so
+        // that is done again; but in a place that we may not even list, somebody else made it.
+        Err(error) if is_there && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        outcome => outcome.during("make durable the directory", parent),
+    }
 }
 
 /// Gives `path` a new content in one step: after a crash the file holds the old bytes or the new ones.

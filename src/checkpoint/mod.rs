@@ -32,6 +32,10 @@ pub mod appendix;
 mod modelled;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod rot_tests;
+#[cfg(test)]
+mod machine_tests;
 
 use std::fmt;
 
