@@ -7,7 +7,7 @@ use crate::time::EventTime;
 fn world(change: impl FnOnce(&mut RawSimulateSettings)) -> World {
     let mut raw = RawSimulateSettings { items: 300, clusters: 40, sessions: 150, users: 60, ..Default::default() };
     change(&mut raw);
-    World::new(SimulateSettings::new(raw).expect("settings of a test are valid"))
+    World::new(SimulateSettings::new(raw, EventTime::FIRST).expect("settings of a test are valid"))
 }
 
 fn sessions(world: &World, count: u64) -> Vec<Session> {
@@ -356,7 +356,7 @@ fn impossible_settings_are_refused_by_name() {
     let refused = |change: fn(&mut RawSimulateSettings)| {
         let mut raw = RawSimulateSettings::default();
         change(&mut raw);
-        SimulateSettings::new(raw).expect_err("refused").to_string()
+        SimulateSettings::new(raw, EventTime::FIRST).expect_err("refused").to_string()
     };
     assert_eq!(refused(|raw| raw.noise_share = 1.5), "simulate.noise_share must be between 0 and 1, not 1.5");
     assert!(refused(|raw| raw.delta = f64::NAN).contains("simulate.delta"));
@@ -366,6 +366,49 @@ fn impossible_settings_are_refused_by_name() {
     assert!(refused(|raw| raw.steps_min = 11).contains("simulate.steps_min"));
     assert!(refused(|raw| raw.start = "yesterday".into()).contains("simulate.start"));
     assert!(refused(|raw| raw.session_every = std::time::Duration::ZERO).contains("simulate.session_every"));
+}
+
+#[test]
+fn a_log_can_begin_now() {
+    let begin = |start: &str| world(|raw| raw.start = start.into()).settings().start();
+    assert_eq!(begin("now"), EventTime::FIRST, "the time that the test gives as now");
+    assert_eq!(begin("2026-01-01T00:00:00Z").millis(), 1_767_225_600_000);
+}
+
+/// The one section of a settings file that this module reads.
+fn section(file: &str) -> RawSimulateSettings {
+    let file: toml::Table = toml::from_str(file).expect("TOML");
+    file["simulate"].clone().try_into().expect("settings of the simulator")
+}
+
+#[test]
+fn the_demo_writes_out_every_default() {
+    let demo = include_str!("../../configs/demo.toml");
+    assert_eq!(section(demo), RawSimulateSettings::default());
+    let text = toml::Table::try_from(RawSimulateSettings::default()).unwrap();
+    for name in text.keys() {
+        assert!(demo.contains(&format!("\n{name} = ")), "{name} is not in configs/demo.toml");
+    }
+}
+
+#[test]
+fn the_log_of_the_containers_keeps_behind_the_clock() {
+    let raw = section(include_str!("../../configs/compose.toml"));
+    let settings = SimulateSettings::new(raw, EventTime::FIRST).unwrap();
+    assert_eq!((settings.sessions(), settings.start()), (None, EventTime::FIRST));
+    let world = World::new(
+        SimulateSettings::new(
+            RawSimulateSettings { items: 10, clusters: 5, ..settings.raw().clone() },
+            EventTime::FIRST,
+        )
+        .unwrap(),
+    );
+    let records = 60_000;
+    let last = world.events().nth(records).unwrap();
+    let event_seconds = last.arrival.since(EventTime::FIRST).millis() as f64 / 1e3;
+    let wall_seconds = records as f64 / settings.rate().unwrap();
+    let ratio = event_seconds / wall_seconds;
+    assert!((0.6..1.0).contains(&ratio), "{ratio}");
 }
 
 #[test]
