@@ -9,8 +9,6 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::ReportError;
 
-/// More points than this are thinned: a line has about as many pixels.
-const POINTS_DRAWN_MAX: usize = 600;
 /// The drawing backend knows whole pixels only; it draws on a canvas that many times finer.
 const FINENESS: u32 = 4;
 
@@ -26,6 +24,8 @@ pub struct Chart {
     pub explanation: String,
     pub x_label: String,
     pub y_label: String,
+    /// Shares and counts are only honest over a full axis; where a change matters more than the size, leave it away.
+    pub y_from_zero: bool,
     pub series: Vec<Series>,
     pub levels: Vec<Level>,
     pub marks: Vec<Mark>,
@@ -115,12 +115,12 @@ impl Series {
 
     /// What can be drawn: finite points, thinned to the greatest and the least of each of a fixed number of pieces, so
     /// that no spike disappears.
-    fn drawn(&self) -> Vec<Point> {
+    fn drawn(&self, most: usize) -> Vec<Point> {
         let finite: Vec<Point> = self.points.iter().copied().filter(Point::is_finite).collect();
-        if finite.len() <= POINTS_DRAWN_MAX {
+        if finite.len() <= most {
             return finite;
         }
-        let piece = finite.len().div_ceil(POINTS_DRAWN_MAX / 2);
+        let piece = finite.len().div_ceil(most / 2);
         finite.chunks(piece).flat_map(least_and_greatest).collect()
     }
 }
@@ -150,6 +150,14 @@ impl Format {
         }
     }
 
+    /// More points are thinned: a line shows no more than it has pixels.
+    fn points_max(self) -> usize {
+        match self {
+            Format::Wide => 600,
+            Format::Narrow => 200,
+        }
+    }
+
     fn ticks(self) -> usize {
         match self {
             Format::Wide => 8,
@@ -169,7 +177,8 @@ impl Chart {
     /// # Errors
     /// What the drawing backend says.
     pub fn svg(&self, format: Format) -> Result<Option<String>, ReportError> {
-        let drawn: Vec<(&Series, Vec<Point>)> = self.series.iter().map(|series| (series, series.drawn())).collect();
+        let most = format.points_max();
+        let drawn: Vec<(&Series, Vec<Point>)> = self.series.iter().map(|series| (series, series.drawn(most))).collect();
         let Some(extent) = Extent::of(self, &drawn) else {
             return Ok(None);
         };
@@ -193,7 +202,7 @@ impl Chart {
         let mut chart = ChartBuilder::on(&root)
             .margin_top(fine(10))
             .margin_right(fine(18))
-            .x_label_area_size(fine(46))
+            .x_label_area_size(fine(42))
             .y_label_area_size(fine(62))
             .build_cartesian_2d(extent.x.0..extent.x.1, extent.y.0..extent.y.1)?;
         chart
@@ -272,7 +281,8 @@ impl Extent {
             [point.y, low, high]
         });
         let levels = chart.levels.iter().map(|level| level.value).filter(|value| value.is_finite());
-        let (low, high) = span(ends.chain(levels))?;
+        let zero = chart.y_from_zero.then_some(0.0);
+        let (low, high) = span(ends.chain(levels).chain(zero))?;
         let room = (high - low) * 0.06;
         // A quantity that is never negative gets no axis below 0.
         let bottom = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
@@ -307,7 +317,11 @@ pub(super) fn number(value: f64) -> String {
     let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
     let fraction = fraction.trim_end_matches('0');
     let whole = grouped(whole);
-    if fraction.is_empty() { whole } else { format!("{whole}.{fraction}") }
+    match (whole.as_str(), fraction) {
+        ("-0", "") => String::from("0"),
+        (_, "") => whole,
+        (_, fraction) => format!("{whole}.{fraction}"),
+    }
 }
 
 /// Thin groups of three digits.
@@ -320,7 +334,7 @@ fn grouped(whole: &str) -> String {
         }
         text.push(digit);
     }
-    if text == "-0" { String::from("0") } else { text }
+    text
 }
 
 /// The picture with a name for those who do not see it, and without a fixed size.

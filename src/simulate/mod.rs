@@ -33,3 +33,6 @@ pub use record::{Audience, Record};
 pub use session::{Session, SimulatedStep};
 pub use settings::{RawSimulateSettings, Regime, SimulateSettings, SimulateSettingsError};
 pub use world::World;
+
+#[cfg(test)]
+mod tests;

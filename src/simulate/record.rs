@@ -32,7 +32,7 @@ pub enum Audience {
 
 /// The native schema, in the order in which the fields are written.
 #[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case")]
 enum Written<'a> {
     Decision {
         event_id: String,
@@ -44,14 +44,15 @@ enum Written<'a> {
         context: &'a [f32],
         propensity: f64,
     },
-    Feedback {
+    Reward {
         event_id: String,
         ts: i64,
         user: &'a str,
         session: &'a str,
         decision_id: &'a str,
-        feedback: &'static str,
         value: f64,
+        /// Each decision is paid once: its step need not wait for more.
+        r#final: bool,
     },
     SessionEnd {
         event_id: String,
@@ -85,16 +86,16 @@ pub(super) fn records(world: &World, session: &Session, random: &mut Xoshiro256P
             records.push(Record { arrival: step.time, time: step.time, audience: Audience::User(user.clone()), json });
         }
         events.push((step.time, decision));
-        let feedback = Written::Feedback {
+        let reward = Written::Reward {
             event_id: format!("f{number}-{index}"),
             ts: step.feedback_time.millis(),
             user: &user,
             session: &name,
             decision_id: &decision_id,
-            feedback: "reward",
             value: step.reward,
+            r#final: true,
         };
-        events.push((step.feedback_time, text(&feedback)));
+        events.push((step.feedback_time, text(&reward)));
     }
     if let Some(time) = session.ended {
         let end =
@@ -179,7 +180,7 @@ impl Damage {
             Damage::ImpossiblePropensity => json = replaced(&json, "\"propensity\":", "\"propensity\":1.5,\"was\":"),
             Damage::WildTime => json = replaced(&json, "\"ts\":", "\"ts\":-"),
             Damage::DuplicateKey => json = replaced(&json, "\"user\":", "\"user\":\"somebody\",\"user\":"),
-            Damage::TrailingText => json.extend_from_slice(b" {\"kind\":"),
+            Damage::TrailingText => json.extend_from_slice(b" {\"type\":"),
         }
         json
     }

@@ -75,7 +75,7 @@ pub struct RawSimulateSettings {
     pub sessions: u64,
     pub steps_min: u32,
     pub steps_max: u32,
-    /// Event time at which the log begins, RFC 3339.
+    /// Event time at which the log begins, RFC 3339; or `now`, for a log that is written as time goes by.
     pub start: String,
     /// Mean time from the start of one session to the start of the next (of any user).
     #[serde(with = "duration_text")]
@@ -117,6 +117,9 @@ pub struct RawSimulateSettings {
     pub drift_length: Duration,
     /// ... to another one: 0 not at all, 1 entirely.
     pub drift_strength: f64,
+
+    /// Records to write per second of the clock on the wall; 0 is as fast as they are taken. Changes no record.
+    pub rate: f64,
 }
 
 impl Default for RawSimulateSettings {
@@ -158,6 +161,7 @@ impl Default for RawSimulateSettings {
             drift_after: Duration::ZERO,
             drift_length: Duration::ZERO,
             drift_strength: 0.0,
+            rate: 0.0,
         }
     }
 }
@@ -176,17 +180,20 @@ pub enum SimulateSettingsError {
 }
 
 impl SimulateSettings {
+    /// `now` is what a `start` of that name stands for; nothing else depends on it.
+    ///
     /// # Errors
     /// The first field that is out of its range.
-    pub fn new(raw: RawSimulateSettings) -> Result<SimulateSettings, SimulateSettingsError> {
+    pub fn new(raw: RawSimulateSettings, now: EventTime) -> Result<SimulateSettings, SimulateSettingsError> {
         check_shares(&raw)?;
         check_sizes(&raw)?;
         check_scales(&raw)?;
         check_times(&raw)?;
-        let timestamp: Option<jiff::Timestamp> = raw.start.parse().ok();
-        let start = timestamp
-            .and_then(|timestamp| EventTime::new(timestamp.as_millisecond()))
-            .ok_or_else(|| out_of_range("start", "an RFC 3339 time in the years 2000 to 2099", &raw.start))?;
+        let named = (raw.start == "now").then_some(now);
+        let written = || raw.start.parse().ok().map(|start: jiff::Timestamp| start.as_millisecond());
+        let start = named
+            .or_else(|| EventTime::new(written()?))
+            .ok_or_else(|| out_of_range("start", "an RFC 3339 time in the years 2000 to 2099, or now", &raw.start))?;
         Ok(SimulateSettings { raw, start })
     }
 
@@ -197,6 +204,11 @@ impl SimulateSettings {
 
     pub fn start(&self) -> EventTime {
         self.start
+    }
+
+    /// Records per second of the wall clock; `None` for as fast as they are taken.
+    pub fn rate(&self) -> Option<f64> {
+        (self.raw.rate > 0.0).then_some(self.raw.rate)
     }
 
     /// `None` for a log without end.
@@ -273,6 +285,7 @@ fn check_scales(raw: &RawSimulateSettings) -> Result<(), SimulateSettingsError> 
     for (field, value) in not_negative {
         require((0.0..=1_000.0).contains(&value), field, "between 0 and 1000", value)?;
     }
+    require((0.0..=1e9).contains(&raw.rate), "rate", "between 0 and 1e9", raw.rate)?;
     let aim = raw.popular_taste + raw.popular_fashion;
     require(aim > 0.0, "popular_fashion", "above 0 when popular_taste is 0", raw.popular_fashion)
 }
