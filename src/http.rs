@@ -90,10 +90,7 @@ pub struct Server {
 impl Server {
     /// Listens before it returns, so a taken port is an error at start and not a line in a log.
     pub fn start(address: SocketAddr, shown: Shown, limits: Limits) -> Result<Server, HttpError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(HttpError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
         let listen = |source| HttpError::Listen { address, source };
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
@@ -259,3 +256,6 @@ fn decoded(text: &str) -> Option<String> {
     }
     String::from_utf8(plain).ok()
 }
+
+#[cfg(test)]
+mod tests;

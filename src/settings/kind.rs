@@ -17,18 +17,37 @@ pub enum Kind {
     /// `true` or `false`; `"on"` and `"off"` are read too.
     Flag,
     /// A whole number, both ends included.
-    Count { min: u64, max: u64 },
+    Count {
+        min: u64,
+        max: u64,
+    },
     /// A list of whole numbers, at most `len_max` of them.
-    Counts { min: u64, max: u64, len_max: usize },
-    Number { bounds: Bounds },
+    Counts {
+        min: u64,
+        max: u64,
+        len_max: usize,
+    },
+    Number {
+        bounds: Bounds,
+    },
     /// A number, or one word that stands for a rule.
-    NumberOr { bounds: Bounds, word: &'static str },
+    NumberOr {
+        bounds: Bounds,
+        word: &'static str,
+    },
     /// `[low, high]` with low < high.
     Pair,
     /// `"30s"`, in whole milliseconds; with `off`, the word `"off"` as well.
-    Length { min_millis: u64, max_millis: u64, off: bool },
+    Length {
+        min_millis: u64,
+        max_millis: u64,
+        off: bool,
+    },
     /// `"64MiB"`, or a count of bytes.
-    Size { min: u64, max: u64 },
+    Size {
+        min: u64,
+        max: u64,
+    },
     Text,
     Path,
     /// A list of texts; one text with commas is read as such a list.
@@ -36,7 +55,10 @@ pub enum Kind {
     /// `host:port` to listen on, or `"off"`.
     Address,
     /// One of `now`; those of `later` are known names that this version does not have yet.
-    Choice { now: &'static [&'static str], later: &'static [&'static str] },
+    Choice {
+        now: &'static [&'static str],
+        later: &'static [&'static str],
+    },
     /// `{ env = "NAME" }` or `{ file = "PATH" }`, never the secret itself.
     Secret,
     /// Free keys with dots in them, and texts: handed to another program as they are.
@@ -204,7 +226,9 @@ fn sorted_value(value: &Value) -> Value {
     match value {
         Value::Table(table) => Value::Table(sorted(table)),
         Value::Array(items) => Value::Array(items.iter().map(sorted_value).collect()),
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => value.clone(),
+        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+            value.clone()
+        }
     }
 }
 
@@ -348,8 +372,18 @@ fn flatten(table: &Table, prefix: &str, flat: &mut Table) -> Result<(), Refusal>
     Ok(())
 }
 
+/// The largest unit that leaves no fraction, so that the text reads back to the same length.
 fn spelled(millis: u64) -> String {
-    humantime::format_duration(Duration::from_millis(millis)).to_string()
+    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    for (unit, name) in UNITS {
+        if millis.is_multiple_of(unit) {
+            return format!("{}{name}", millis / unit);
+        }
+    }
+    format!("{millis}ms")
 }
 
 /// The largest unit that leaves no fraction, so that the text reads back to the same number.

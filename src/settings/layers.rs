@@ -93,10 +93,7 @@ impl Leaves {
         let spanned = DeTable::parse(text).map_err(not_toml)?;
         let mut lines = BTreeMap::new();
         note_lines(spanned.get_ref(), "", text, &mut lines);
-        let origin = |name: &str| Origin::File {
-            path: path.to_owned(),
-            line: lines.get(name).copied().unwrap_or(1),
-        };
+        let origin = |name: &str| Origin::File { path: path.to_owned(), line: lines.get(name).copied().unwrap_or(1) };
         self.lay_table(&table, "", &origin);
         Ok(())
     }
@@ -175,7 +172,8 @@ fn unknown(name: &str, value: &Value, origin: Origin) -> Problem {
     let fix = match hint::nearest_setting(name, &names) {
         Some(near) => format!("did you mean {near}?"),
         None if is_section(section) => {
-            let keys: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix(section)?.strip_prefix('.')).collect();
+            let keys: Vec<&str> =
+                names.iter().filter_map(|name| name.strip_prefix(section)?.strip_prefix('.')).collect();
             format!("take it out; [{section}] has {}", keys.join(", "))
         }
         None => "take it out; `sluicebox config schema` lists all settings".to_owned(),
@@ -221,6 +219,8 @@ fn read_value(text: &str) -> Value {
     match toml::from_str::<Table>(&format!("value = {text}")) {
         // More than one key means that the text held a line break and an assignment of its own.
         Ok(mut table) if table.len() == 1 => table.remove("value").unwrap_or_else(|| Value::from(text)),
+        // TOML wants a digit before the point; people in a hurry do not.
+        Err(_) if text.starts_with('.') => text.parse().map_or_else(|_| Value::from(text), Value::Float),
         Ok(_) | Err(_) => Value::from(text),
     }
 }

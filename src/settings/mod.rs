@@ -129,7 +129,12 @@ fn canonical(sources: &Sources) -> Result<Canonical, SettingsError> {
             Err(refusal) => problems.push(refused(setting, leaf, refusal)),
         }
     }
-    if problems.is_empty() { Ok((by_name, values)) } else { Err(SettingsError::Wrong(problems)) }
+    if problems.is_empty() {
+        return Ok((by_name, values));
+    }
+    // In the order of the file, where they will be put right.
+    problems.sort_by(|one, other| (&one.origin, &one.name).cmp(&(&other.origin, &other.name)));
+    Err(SettingsError::Wrong(problems))
 }
 
 fn refused(setting: &Setting, leaf: &Leaf, refusal: kind::Refusal) -> Problem {
@@ -142,13 +147,7 @@ fn refused(setting: &Setting, leaf: &Leaf, refusal: kind::Refusal) -> Problem {
         Some(default) => format!("for example {} = {default}, the default", setting.name),
         None => format!("write {}, or take the line out", setting.kind.accepts()),
     });
-    Problem {
-        name: setting.name.to_owned(),
-        value,
-        origin: leaf.origin.clone(),
-        accepted: setting.kind.accepts(),
-        fix,
-    }
+    Problem { name: setting.name.to_owned(), value, origin: leaf.origin.clone(), accepted: setting.kind.accepts(), fix }
 }
 
 /// Values by dotted name as nested tables.
@@ -181,9 +180,9 @@ fn shown_table(name: &str, table: &Table) -> String {
     if table.is_empty() {
         return String::new();
     }
-    let outer = name.rsplit('.').fold(Value::Table(table.clone()), |inner, key| {
-        Value::Table([(key.to_owned(), inner)].into_iter().collect())
-    });
+    let outer = name
+        .rsplit('.')
+        .fold(Value::Table(table.clone()), |inner, key| Value::Table([(key.to_owned(), inner)].into_iter().collect()));
     // Without a header for the tables that hold nothing but the next one, this is valid TOML after any other section.
     format!("\n{}", toml::to_string(&outer).unwrap_or_default())
 }

@@ -73,9 +73,9 @@ impl SettingsError {
     pub fn problems(&self) -> &[Problem] {
         match self {
             SettingsError::Wrong(problems) => problems,
-            SettingsError::Unreadable { .. }
-            | SettingsError::NotToml { .. }
-            | SettingsError::NotAssignment { .. } => &[],
+            SettingsError::Unreadable { .. } | SettingsError::NotToml { .. } | SettingsError::NotAssignment { .. } => {
+                &[]
+            }
         }
     }
 }

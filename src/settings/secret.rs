@@ -46,7 +46,8 @@ impl fmt::Debug for Secret {
 
 /// Does the key of a pass-through property name something that must not be printed?
 pub fn is_secret_property(key: &str) -> bool {
-    const TELLTALES: [&str; 8] = ["password", "secret", "token", "jaas", "credential", "key.pem", "oauthbearer.config", "passphrase"];
+    const TELLTALES: [&str; 8] =
+        ["password", "secret", "token", "jaas", "credential", "key.pem", "oauthbearer.config", "passphrase"];
     let key = key.to_ascii_lowercase();
     TELLTALES.iter().any(|telltale| key.contains(telltale))
 }

@@ -68,30 +68,15 @@ const fn one_of(now: &'static [&'static str]) -> Kind {
     Kind::Choice { now, later: &[] }
 }
 
-const fn structural(
-    name: &'static str,
-    kind: Kind,
-    default: Option<&'static str>,
-    purpose: &'static str,
-) -> Setting {
+const fn structural(name: &'static str, kind: Kind, default: Option<&'static str>, purpose: &'static str) -> Setting {
     Setting { name, kind, class: Class::Structural, default, purpose }
 }
 
-const fn tunable(
-    name: &'static str,
-    kind: Kind,
-    default: Option<&'static str>,
-    purpose: &'static str,
-) -> Setting {
+const fn tunable(name: &'static str, kind: Kind, default: Option<&'static str>, purpose: &'static str) -> Setting {
     Setting { name, kind, class: Class::Tunable, default, purpose }
 }
 
-const fn operational(
-    name: &'static str,
-    kind: Kind,
-    default: Option<&'static str>,
-    purpose: &'static str,
-) -> Setting {
+const fn operational(name: &'static str, kind: Kind, default: Option<&'static str>, purpose: &'static str) -> Setting {
     Setting { name, kind, class: Class::Operational, default, purpose }
 }
 
@@ -129,11 +114,11 @@ pub const TABLE: &[Setting] = &[
     structural("state.history.decay", number(Bounds::above(0.0, 1.0)), Some("0.8"), "Weight of an item relative to the one after it, with pooling = \"decay\"."),
 
     structural("time.lateness", length(0, 30 * DAY), Some(r#""1m""#), "How far behind its partition's newest event an event may be."),
-    structural("time.jump_max", length(MINUTE, 3_650 * DAY), Some(r#""1day""#), "How far one event may move time ahead before others must agree."),
+    structural("time.jump_max", length(MINUTE, 3_650 * DAY), Some(r#""1d""#), "How far one event may move time ahead before others must agree."),
 
     structural("session.gap", length(SECOND, 30 * DAY), Some(r#""30m""#), "Silence that ends a session."),
     structural("session.max_steps", count(1, 100_000), Some("1_000"), "Decisions after which a session is cut."),
-    structural("session.max_duration", length_or_off(SECOND, 365 * DAY), Some(r#""1day""#), "Age at which a session is cut."),
+    structural("session.max_duration", length_or_off(SECOND, 365 * DAY), Some(r#""1d""#), "Age at which a session is cut."),
     structural("session.max_open_per_partition", count(1, 10_000_000), Some("200_000"), "Open sessions of a partition; beyond, the longest idle is closed."),
     structural("session.max_bytes_per_partition", size(64 * KIB, 256 * GIB), Some(r#""256MiB""#), "Memory of a partition's open sessions; beyond, the longest idle is closed."),
     structural("session.max_waiting_events", count(1, 100_000_000), Some("100_000"), "Events of a partition that wait for their turn in event time."),
@@ -165,7 +150,7 @@ pub const TABLE: &[Setting] = &[
     structural("learner.batch", count(1, 65_536), Some("256"), "Steps in a batch."),
     tunable("learner.objective", Kind::Choice { now: &["drpo", "drpo-exp", "adaptive-bc", "bc"], later: &["remoteness", "apg", "asymre", "awr", "crr", "iql", "bppo"] }, Some(r#""drpo""#), "What is maximized over the admitted steps."),
     tunable("learner.tau", number(Bounds::above(0.0, 1e6)), Some("1.0"), "Temperature of drpo-exp."),
-    tunable("learner.tau_unit", one_of(&["std", "raw"]), Some(r#""std""#), "Is tau in standard deviations over the kept steps, or in rewards?"),
+    tunable("learner.tau_unit", one_of(&["std", "raw"]), Some(r#""std""#), "What tau is measured in: standard deviations over the kept steps, or rewards."),
     tunable("learner.weight_decay", number(Bounds::from_to(0.0, 100.0)), Some("0.3"), "Decoupled weight decay."),
     tunable("learner.clip_norm", number(Bounds::above(0.0, 1e6)), Some("1.0"), "Largest global norm of a gradient."),
     tunable("learner.replay_ratio", Kind::NumberOr { bounds: Bounds::from_to(0.0, 1_024.0), word: "auto" }, Some(r#""auto""#), "Draws per newly admitted step; auto = 64 at first, 16 after 10,000, falling to 1."),
@@ -188,7 +173,7 @@ pub const TABLE: &[Setting] = &[
     structural("decode.max_depth", count(1, 128), Some("64"), "Deepest nesting of a record."),
 
     operational("merge.queue_max", count(1, 10_000_000), Some("10_000"), "Closed trajectories of a partition that wait; beyond, it is paused."),
-    operational("merge.ahead_max", length(SECOND, 3_650 * DAY), Some(r#""1day""#), "How far a partition may run ahead in event time before it is paused."),
+    operational("merge.ahead_max", length(SECOND, 3_650 * DAY), Some(r#""1d""#), "How far a partition may run ahead in event time before it is paused."),
 
     // A decision by the clock enters the journal; the setting itself is only when to ask.
     operational("idle.after", length_or_off(100, 30 * DAY), Some(r#""30s""#), "Silence after which `run` no longer waits for a partition."),

@@ -106,7 +106,8 @@ impl Checker<'_> {
         for key in raw.properties.keys() {
             let found = RESERVED.iter().find(|(reserved, _)| reserved == key);
             if let Some((_, reason)) = found {
-                let value = raw.properties.get(key).map_or(String::new(), |text| Value::from(text.as_str()).to_string());
+                let value =
+                    raw.properties.get(key).map_or(String::new(), |text| Value::from(text.as_str()).to_string());
                 let value = if is_secret_property(key) { MASK.to_owned() } else { value };
                 self.problems.push(Problem {
                     name: format!("kafka.properties.{key}"),

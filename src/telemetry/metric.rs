@@ -13,11 +13,17 @@ pub struct Declared {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Metric {
     Counter,
-    CounterBy { label: &'static str },
+    CounterBy {
+        label: &'static str,
+    },
     Gauge,
-    GaugeBy { label: &'static str },
+    GaugeBy {
+        label: &'static str,
+    },
     /// Upper bounds, ascending.
-    Histogram { buckets: &'static [f64] },
+    Histogram {
+        buckets: &'static [f64],
+    },
 }
 
 impl Declared {

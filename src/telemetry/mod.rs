@@ -13,9 +13,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tracing_subscriber::EnvFilter;
 
 pub use metric::{Counter, CounterBy, Declared, Gauge, GaugeBy, Histogram, Metric};
-pub use status::{
-    CheckpointStatus, FilterStatus, Flow, Health, LearnerStatus, PartitionStatus, Phase, Report, Status,
-};
+pub use status::{CheckpointStatus, FilterStatus, Flow, Health, LearnerStatus, PartitionStatus, Phase, Report, Status};
 
 /// Why the process could not be made observable.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +22,9 @@ pub enum TelemetryError {
     Buckets(#[source] BuildError),
     #[error("metrics were set up twice in one process")]
     Twice,
-    #[error("--log {level} is not a log level: use error, warn, info, debug, trace, or \"info,sluicebox::kafka=debug\"")]
+    #[error(
+        "--log {level} is not a log level: use error, warn, info, debug, trace, or \"info,sluicebox::kafka=debug\""
+    )]
     Level {
         level: String,
         #[source]
@@ -73,7 +73,8 @@ pub fn declare() {
 
 /// Sends log lines to stderr. `level` may name modules, as in `info,sluicebox::kafka=debug`. Once in a process.
 pub fn install_logs(level: &str, form: LogForm) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(level).map_err(|source| TelemetryError::Level { level: level.to_owned(), source })?;
+    let filter =
+        EnvFilter::try_new(level).map_err(|source| TelemetryError::Level { level: level.to_owned(), source })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match form {
         LogForm::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
@@ -90,9 +91,30 @@ mod tests {
 
     /// What the last word before `_total` may be.
     const UNITS: [&str; 24] = [
-        "records", "events", "trajectories", "units", "steps", "batches", "updates", "sessions", "partitions",
-        "checkpoints", "requests", "bytes", "seconds", "ratio", "score", "reward", "loss", "norm", "alarms", "jumps",
-        "rollbacks", "draws", "info", "decisions",
+        "records",
+        "events",
+        "trajectories",
+        "units",
+        "steps",
+        "batches",
+        "updates",
+        "sessions",
+        "partitions",
+        "checkpoints",
+        "requests",
+        "bytes",
+        "seconds",
+        "ratio",
+        "score",
+        "reward",
+        "loss",
+        "norm",
+        "alarms",
+        "jumps",
+        "rollbacks",
+        "draws",
+        "info",
+        "decisions",
     ];
 
     #[test]
@@ -140,7 +162,11 @@ mod tests {
         metrics::with_local_recorder(&recorder, declare);
         let page = handle.render();
         for metric in declared::ALL.iter().filter(|metric| metric.label().is_none()) {
-            assert!(page.contains(&format!("# HELP {} {}", metric.name, metric.help)), "{} is not on {page}", metric.name);
+            assert!(
+                page.contains(&format!("# HELP {} {}", metric.name, metric.help)),
+                "{} is not on {page}",
+                metric.name
+            );
         }
     }
 
