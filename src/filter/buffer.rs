@@ -74,8 +74,8 @@ impl ReplayRatio {
     pub fn at(self, admitted: u64) -> f64 {
         match self {
             ReplayRatio::Fixed(ratio) => ratio,
-            // 64 * sqrt(625 / n) is 16 at n = 10,000 and reaches 1 at n = 2,560,000.
-            ReplayRatio::Auto => (64.0 * (625.0 / (admitted.max(625) as f64)).sqrt()).max(1.0),
+            // 64 at n = 0, 16 at n = 10,000, 1 from n = 210,000 on.
+            ReplayRatio::Auto => (640_000.0 / (10_000.0 + 3.0 * admitted as f64)).max(1.0),
         }
     }
 }

@@ -59,7 +59,8 @@ pub struct Judgement {
     pub window_len: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WarmUp {
     Hold,
     Admit,

@@ -21,7 +21,8 @@ pub struct ConsumerSettings {
 }
 
 /// What to do when retention deleted records before they were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RetentionGap {
     #[default]
     Fail,

@@ -72,7 +72,7 @@ pub enum Observed {
 }
 
 impl Intake {
-    pub fn new(partition: Partition, start: NextOffset, decoder: Arc<Decoder>, rules: Arc<SessionRules>) -> Intake {
+    pub fn new(partition: Partition, start: NextOffset, decoder: Arc<Decoder>, rules: SessionRules) -> Intake {
         let state = Progress {
             next: start,
             counters: RecordCounters::default(),
@@ -88,9 +88,12 @@ impl Intake {
         partition: Partition,
         state: IntakeState,
         decoder: Arc<Decoder>,
-        rules: Arc<SessionRules>,
+        rules: SessionRules,
     ) -> Result<Intake, String> {
-        let lane = Lane::restore(partition, state.lane, rules).map_err(|error| error.to_string())?;
+        if state.lane.partition() != partition {
+            return Err(format!("the lane of partition {} stands under {partition}", state.lane.partition()));
+        }
+        let lane = Lane::restore(state.lane, rules).map_err(|error| error.to_string())?;
         let breaker = Breaker { max_share: 1.0, sample: u64::MAX };
         Ok(Intake { decoder, lane, state: state.progress, breaker, scratch: Vec::new() })
     }
@@ -121,12 +124,14 @@ impl Intake {
         &self.state.counters
     }
 
-    /// Takes the record at `offset`. A record that was taken before (a redelivery) changes nothing.
+    /// Takes the record at `offset`; `watch` sees its events. A record that was taken before (a redelivery) changes
+    /// nothing.
     pub fn observe(
         &mut self,
         offset: Offset,
         timestamp: Option<i64>,
         value: Option<&[u8]>,
+        watch: &mut dyn FnMut(&Event),
         closed: &mut Vec<Trajectory>,
     ) -> Observed {
         if self.state.next.is_past(offset) {
@@ -141,7 +146,10 @@ impl Intake {
         let outcome = match self.decoder.decode(offset, timestamp, value, &mut self.scratch) {
             Ok(Decoded::Events(_)) => {
                 counters.decoded += 1;
-                self.scratch.drain(..).for_each(|event| self.lane.observe(event, closed));
+                for event in self.scratch.drain(..) {
+                    watch(&event);
+                    self.lane.observe(event, closed);
+                }
                 Observed::Taken
             }
             Ok(Decoded::Ignored) => {

@@ -118,7 +118,7 @@ impl Pipeline {
             return Err("the baseline was fitted to features of another dimension".to_owned());
         }
         Ok(Pipeline {
-            merge: Merge::restore(state.merge).map_err(|error| error.to_string())?,
+            merge: Merge::restore(state.merge),
             filter: Filter::restore(rules.filter.clone(), state.filter)?,
             buffer: Buffer::restore(rules.buffer.clone(), state.buffer)?,
             vocabulary: Vocabulary::restore(state.vocabulary, vocabulary_capacity),
@@ -131,7 +131,7 @@ impl Pipeline {
 
     pub fn snapshot(&mut self) -> PipelineState {
         PipelineState {
-            merge: self.merge.save(),
+            merge: self.merge.snapshot(),
             vocabulary: self.vocabulary.snapshot(),
             scorer: self.scorer.snapshot(),
             filter: self.filter.snapshot(),

@@ -43,7 +43,7 @@ impl Core {
                         Ok(())
                     }
                 }
-                Some(flow) => self.handle(flow),
+                Some(flow) => self.handle(flow)?,
             };
             if passed_on.is_err() {
                 return Ok(());
@@ -52,20 +52,22 @@ impl Core {
         Ok(())
     }
 
-    fn handle(&mut self, flow: Flow) -> Result<(), Stopped> {
+    fn handle(&mut self, flow: Flow) -> Result<Result<(), Stopped>, JobError> {
         match flow {
             Flow::Progress { partition, closed, watermark, dead_letters } => {
-                if !dead_letters.is_empty() {
-                    self.write(WriterInput::DeadLetters(dead_letters))?;
+                if !dead_letters.is_empty() && self.write(WriterInput::DeadLetters(dead_letters)).is_err() {
+                    return Ok(Err(Stopped));
                 }
                 let merge = self.pipeline.merge_mut();
-                closed.into_iter().for_each(|trajectory| merge.offer(trajectory));
-                merge.watermark(partition, watermark);
+                for trajectory in closed {
+                    merge.offer(trajectory)?;
+                }
+                merge.watermark(partition, watermark)?;
             }
-            Flow::Ended(partition) => self.pipeline.merge_mut().end(partition),
+            Flow::Ended(partition) => self.pipeline.merge_mut().end(partition)?,
             Flow::Barrier { .. } => {}
         }
-        self.drain()
+        Ok(self.drain())
     }
 
     fn drain(&mut self) -> Result<(), Stopped> {
@@ -96,8 +98,8 @@ impl Core {
     ) -> Result<Result<(), Stopped>, JobError> {
         for change in &barrier.idle {
             match change.idle {
-                true => self.pipeline.merge_mut().set_idle(change.partition),
-                false => self.pipeline.merge_mut().set_active(change.partition),
+                true => self.pipeline.merge_mut().set_idle(change.partition)?,
+                false => self.pipeline.merge_mut().set_active(change.partition)?,
             }
         }
         if self.drain().is_err() {
@@ -121,13 +123,13 @@ impl Core {
         for (partition, intake) in intakes {
             records.add(&intake.progress.counters);
             let counters = intake.lane.counters();
-            if !counters.is_conserved() {
-                return Err(JobError::Conservation(format!("events of partition {partition}: {counters:?}")));
-            }
+            counters
+                .check_conservation()
+                .map_err(|imbalance| JobError::Conservation(format!("partition {partition}: {imbalance}")))?;
             closed += counters.trajectories;
         }
         let totals = *self.pipeline.totals();
-        let queued = self.pipeline.merge().len() as u64;
+        let queued = self.pipeline.merge().queued() as u64;
         if !records.is_conserved() {
             return Err(JobError::Conservation(format!("records: {records:?}")));
         }

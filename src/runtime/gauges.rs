@@ -34,9 +34,9 @@ impl Gauges {
 
     pub fn publish(&self, pipeline: &Pipeline) {
         for (partition, gauge) in &self.partitions {
-            let merge = pipeline.merge();
-            gauge.queued.store(merge.queued(*partition) as u64, Ordering::Relaxed);
-            gauge.lead.store(merge.lead(*partition).millis(), Ordering::Relaxed);
+            let now = pipeline.merge().gauge(*partition);
+            gauge.queued.store(now.queued as u64, Ordering::Relaxed);
+            gauge.lead.store(now.lead.millis(), Ordering::Relaxed);
         }
     }
 

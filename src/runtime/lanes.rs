@@ -7,10 +7,13 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::messages::{Flow, LaneInput, Records};
 use super::{JobError, Stopped};
-use crate::decode::DeadLetter;
+use crate::decode::{Bytes, DeadLetter, Header, Malformed};
+use crate::event::{Body, Event, EventKind};
 use crate::live::Sessions;
 use crate::pipeline::{Intake, Observed};
 use crate::position::Partition;
+use crate::source::RecordRef;
+use crate::telemetry::declared;
 
 pub struct LaneWorker {
     pub topic: Arc<str>,
@@ -44,18 +47,27 @@ impl LaneWorker {
         let partition = records.partition();
         let Some(intake) = self.intakes.get_mut(&partition) else { return Ok(Ok(())) };
         let (mut closed, mut dead_letters) = (Vec::new(), Vec::new());
+        let live = &self.live;
+        let mut watch = |event: &Event| {
+            if let EventKind::Interaction(interaction) = &event.kind
+                && let Body::Decision(_) = interaction.body
+            {
+                live.step(&interaction.user, event.time);
+            }
+        };
         for record in records.iter() {
-            match intake.observe(record.offset, record.timestamp, record.value, &mut closed) {
+            match intake.observe(record.offset, record.timestamp, record.value, &mut watch, &mut closed) {
                 Observed::Taken => {}
                 Observed::Rejected(malformed) => {
-                    dead_letters.push(DeadLetter::new(&self.topic, partition, &record, &malformed));
+                    declared::MALFORMED_RECORDS.add(malformed.reason.name(), 1);
+                    dead_letters.push(dead_letter(malformed, &self.topic, &record));
                 }
                 Observed::Broken { malformed, sample, last } => {
                     return Err(JobError::Breaker { partition, malformed, sample, last });
                 }
             }
         }
-        self.live.observe(partition, intake.lane());
+        closed.iter().for_each(|trajectory| self.live.close(&trajectory.user, trajectory.steps.len()));
         let watermark = intake.watermark();
         Ok(self.send(Flow::Progress { partition, closed, watermark, dead_letters }))
     }
@@ -76,4 +88,19 @@ impl LaneWorker {
     fn send(&self, flow: Flow) -> Result<(), Stopped> {
         self.output.send(flow).map_err(|_| Stopped)
     }
+}
+
+fn dead_letter(malformed: Malformed, topic: &str, record: &RecordRef<'_>) -> DeadLetter {
+    let header = |(name, value): (&str, Option<&[u8]>)| Header { name: name.to_owned(), value: value.map(own) };
+    DeadLetter {
+        timestamp: record.timestamp,
+        key: record.key.map(own),
+        headers: record.headers().map(header).collect(),
+        value: record.value.map(own),
+        ..DeadLetter::new(malformed, topic, record.partition, record.offset)
+    }
+}
+
+fn own(bytes: &[u8]) -> Bytes {
+    Bytes(bytes.to_vec())
 }

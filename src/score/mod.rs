@@ -22,7 +22,8 @@ pub enum Unit {
     Trajectory,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ScoreKind {
     /// (discounted return - baseline) / scale.
     Advantage,
@@ -32,7 +33,8 @@ pub enum ScoreKind {
     Reward,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Baseline {
     None,
     Mean,

@@ -12,6 +12,10 @@ use toml::Table;
 
 use super::read;
 use super::secret::Secret;
+use crate::filter::ReplayRatio;
+pub use crate::filter::WarmUp;
+pub use crate::kafka::RetentionGap;
+pub use crate::score::{Baseline, ScoreKind, Unit};
 use crate::time::Span;
 
 /// `[kafka]`
@@ -62,14 +66,6 @@ pub struct ClientCertificate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    Earliest,
-    Latest,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetentionGap {
-    Fail,
     Earliest,
     Latest,
 }
@@ -198,22 +194,6 @@ pub struct Score {
     pub ridge: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScoreKind {
-    Advantage,
-    Return,
-    Reward,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Baseline {
-    None,
-    Mean,
-    Linear,
-}
-
 /// `[filter]`
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -227,25 +207,11 @@ pub struct Filter {
     pub max_age: Option<Span>,
     /// Gamma of the level's feedback.
     pub level_rate: f64,
-    pub warmup: Warmup,
+    pub warmup: WarmUp,
     pub max_share_per_user: f64,
     pub max_silence: bool,
     pub curriculum: Curriculum,
     pub buffer: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    Step,
-    Trajectory,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Warmup {
-    Hold,
-    Admit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -298,27 +264,6 @@ pub enum TauUnit {
     Std,
     /// Rewards.
     Raw,
-}
-
-/// How often a newly admitted step is paid for with draws from the buffer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum ReplayRatio {
-    /// By the count of admitted steps: short logs are used up, long streams run at full speed.
-    Auto,
-    Fixed(f64),
-}
-
-impl ReplayRatio {
-    /// Draws owed for the next admitted step after `admitted` of them.
-    ///
-    /// `Auto` is 64 / (1 + 3 n / 10,000), never below 1: 64 at first, 16 at 10,000, 1 from 210,000 on. It depends on the
-    /// count alone, so it is the same in every run over the same log.
-    pub fn draws(self, admitted: u64) -> f64 {
-        match self {
-            ReplayRatio::Fixed(ratio) => ratio,
-            ReplayRatio::Auto => (640_000.0 / (10_000.0 + 3.0 * admitted as f64)).max(1.0),
-        }
-    }
 }
 
 /// `[checkpoint]`
