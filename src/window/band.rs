@@ -8,6 +8,8 @@
 //! [`low`, `high`], every entry once with its count; no block is empty; `at` is the entry of `threshold`, `equal` its
 //! count, and `above` counts all elements of the window, banded or not, that are greater.
 
+use std::collections::VecDeque;
+
 use super::block::{BLOCK, Block, SPARSE};
 use super::score::Key;
 
@@ -53,7 +55,8 @@ pub(super) struct Band {
     pub(super) high: Key,
     stale: bool,
     at: Place,
-    slots: Vec<Slot>,
+    /// A deque: data that drift take blocks away at one end and add them at the other.
+    slots: VecDeque<Slot>,
 }
 
 impl Band {
@@ -67,7 +70,7 @@ impl Band {
             high: Key::MAX,
             stale: false,
             at: Place { slot: 0, entry: 0 },
-            slots: Vec::new(),
+            slots: VecDeque::new(),
         }
     }
 
@@ -80,8 +83,8 @@ impl Band {
     /// A band over [`low`, `high`] with its pivot at the greatest entry; `above` elements of the window are greater.
     /// Without blocks it is stale.
     pub(super) fn over(low: Key, high: Key, slots: Vec<Slot>, above: u64) -> Band {
-        let mut band = Band { low, high, above, slots, ..Band::empty() };
-        match band.slots.last() {
+        let mut band = Band { low, high, above, slots: slots.into(), ..Band::empty() };
+        match band.slots.back() {
             Some(slot) => {
                 band.at = Place { slot: band.slots.len() - 1, entry: slot.block.len() - 1 };
                 band.settle();
@@ -138,9 +141,8 @@ impl Band {
     pub(super) fn between(&self, low: Key, high: Key) -> impl Iterator<Item = (Key, u32)> + '_ {
         let from = self.slot_of(low);
         self.slots
-            .get(from..)
-            .unwrap_or_default()
             .iter()
+            .skip(from)
             .take_while(move |slot| slot.first <= high)
             .flat_map(|slot| slot.block.entries())
             .filter(move |&(key, _)| low < key && key <= high)
@@ -156,14 +158,14 @@ impl Band {
         let to = from + keep;
         if to < self.slots.len() {
             self.slots.truncate(to);
-            if let Some(&high) = self.slots.last().and_then(|slot| slot.block.keys().last()) {
+            if let Some(&high) = self.slots.back().and_then(|slot| slot.block.keys().last()) {
                 self.high = high;
             }
         }
         if from > 0 {
             self.slots.drain(..from);
             self.at.slot -= from;
-            if let Some(&low) = self.slots.first().and_then(|slot| slot.block.keys().first()) {
+            if let Some(&low) = self.slots.front().and_then(|slot| slot.block.keys().first()) {
                 self.low = low;
             }
             self.anchor();
@@ -233,7 +235,7 @@ impl Band {
             // Only the band of an empty window has no block: nothing is above its first element.
             let mut block = Box::new(Block::empty());
             block.insert(0, key, 1);
-            self.slots.push(Slot { first: self.low, total: 1, block });
+            self.slots.push_back(Slot { first: self.low, total: 1, block });
             self.above = 0;
             self.at = Place { slot: 0, entry: 0 };
             self.settle();
@@ -350,7 +352,7 @@ impl Band {
         let Some(lower) = [Some(slot), slot.checked_sub(1)].into_iter().flatten().find(|&lower| fits(lower)) else {
             return;
         };
-        let upper = self.slots.remove(lower + 1);
+        let Some(upper) = self.slots.remove(lower + 1) else { return };
         let target = &mut self.slots[lower];
         let moved_by = target.block.len();
         target.block.append(&upper.block);
@@ -364,12 +366,16 @@ impl Band {
 
     /// What is less than every entry belongs into the first block.
     fn anchor(&mut self) {
-        if let Some(slot) = self.slots.first_mut() {
+        if let Some(slot) = self.slots.front_mut() {
             slot.first = self.low;
         }
     }
 
     fn slot_of(&self, key: Key) -> usize {
+        // Ascending data always want the last one.
+        if self.slots.back().is_some_and(|last| last.first <= key) {
+            return self.slots.len() - 1;
+        }
         self.slots.partition_point(|slot| slot.first <= key).saturating_sub(1)
     }
 

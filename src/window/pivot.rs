@@ -95,8 +95,8 @@ impl Pivot {
     /// A band that keeps growing, because its limits have drifted far apart, gives up what is farthest away.
     #[cold]
     fn limit(&mut self, len: usize) {
-        // Both sides, blocks at least half full, and as much again so that trimming is rare.
-        let wanted = 4.0 * self.reach_built.max(self.reach) * len as f64 / (BLOCK / 2) as f64;
+        // Both sides, blocks at least half full, and half as much again so that trimming is rare.
+        let wanted = 3.0 * self.reach_built.max(self.reach) * len as f64 / (BLOCK / 2) as f64;
         let limit = (wanted as usize).max(self.tuning.blocks_min);
         if self.band.blocks() > limit {
             self.band.trim(limit / 2);
