@@ -1,11 +1,14 @@
 //! One update of the learner, beside the matrix products that it cannot do without.
 //!
-//! `cargo bench --bench step`. Both run on one thread, so wall time is CPU time on a quiet machine.
+//! `cargo bench --bench step`. The figures are CPU time of the process, which a busy machine disturbs less than the
+//! time on the wall.
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -44,7 +47,49 @@ fn learner(policy: PolicyKind) -> Learner {
     Learner::new(settings).expect("these settings are valid")
 }
 
-fn updates(criterion: &mut Criterion) {
+/// CPU time of all threads of the process.
+struct CpuTime;
+
+impl CpuTime {
+    fn now() -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a valid timespec of our own, which the call fills.
+        let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+        assert_eq!(result, 0, "the process has a CPU clock");
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        CpuTime::now()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        CpuTime::now() - start
+    }
+
+    fn add(&self, left: &Duration, right: &Duration) -> Duration {
+        *left + *right
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
+fn updates(criterion: &mut Criterion<CpuTime>) {
     let dimension = WIDTHS[3];
     let gaussian = batch(Actions::Embeddings { dimension, values: numbers(ROWS * dimension, 3) });
     let mut under_test = learner(PolicyKind::Gaussian { dimension, sigma: Sigma::Learned { initial: 1.0 } });
@@ -64,7 +109,7 @@ fn updates(criterion: &mut Criterion) {
 }
 
 /// Forward, backward to the weights, and backward to the inputs of every layer but the first.
-fn products(criterion: &mut Criterion) {
+fn products(criterion: &mut Criterion<CpuTime>) {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread starts");
     let device = Device::flex();
     let matrix = |rows: usize, columns: usize| {
@@ -89,5 +134,9 @@ fn products(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, products, updates);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = products, updates
+}
 criterion_main!(benches);

@@ -9,7 +9,7 @@ fn loss_by_definition(tensors: &[Tensor], settings: &LearnerSettings, batch: &Ba
     let layers = settings.hidden.len() + 1;
     let number = |tensor: usize, index: usize| f64::from(tensors[tensor].values[index]);
     let mut loss = 0.0;
-    for row in 0..batch.rows {
+    for (row, &weight) in weights.iter().enumerate() {
         let state = &batch.states[row * STATE..(row + 1) * STATE];
         let mut current: Vec<f64> = state.iter().map(|&value| f64::from(value)).collect();
         for layer in 0..layers {
@@ -22,7 +22,7 @@ fn loss_by_definition(tensors: &[Tensor], settings: &LearnerSettings, batch: &Ba
                 })
                 .collect();
         }
-        loss -= f64::from(weights[row]) * log_probability(&current, tensors, settings, batch, row) / batch.rows as f64;
+        loss -= f64::from(weight) * log_probability(&current, tensors, settings, batch, row) / batch.rows as f64;
     }
     loss
 }
@@ -73,7 +73,7 @@ fn gradients_are_the_derivatives_of_the_loss_by_definition() {
         for (index, gradient) in gradients.iter().enumerate() {
             let gradient = gradient.as_ref().expect("every tensor learns here");
             assert_eq!(gradient.len(), tensors[index].values.len());
-            for place in 0..gradient.len() {
+            for (place, &found) in gradient.iter().enumerate() {
                 let value = tensors[index].values[place];
                 // A power of two much above the rounding of f32, far below the distance to a kink of a ReLU.
                 let h = 1.0 / 4096.0;
@@ -87,9 +87,8 @@ fn gradients_are_the_derivatives_of_the_loss_by_definition() {
                 let expected = (above - below) / (moved_up - moved_down);
                 let name = &tensors[index].name;
                 assert!(
-                    (f64::from(gradient[place]) - expected).abs() < 1e-4 * (1.0 + expected.abs()),
-                    "seed {seed}, {name}[{place}]: {} and not {expected}",
-                    gradient[place]
+                    (f64::from(found) - expected).abs() < 1e-4 * (1.0 + expected.abs()),
+                    "seed {seed}, {name}[{place}]: {found} and not {expected}"
                 );
             }
         }

@@ -123,31 +123,26 @@ fn a_batch_of_another_shape_is_an_error_and_changes_nothing() {
         let mut learner = Learner::new(settings.clone()).expect("valid settings");
         let good = some_batches(&settings, 1, 5).remove(0);
         let before = learner.export();
-        let mut wrong: Vec<Batch> = Vec::new();
-        wrong.push(Batch { rows: 0, ..good.clone() });
-        wrong.push(Batch { rows: good.rows + 1, ..good.clone() });
-        wrong.push(Batch { states: good.states[1..].to_vec(), ..good.clone() });
-        wrong.push(Batch { scores: good.scores[1..].to_vec(), ..good.clone() });
-        wrong.push(Batch { thresholds: good.thresholds[1..].to_vec(), ..good.clone() });
-        wrong.push(Batch { weights: good.weights[1..].to_vec(), ..good.clone() });
-        wrong.push(Batch { propensities: good.propensities[1..].to_vec(), ..good.clone() });
         let rows = good.rows;
-        let other_dimension =
-            Actions::Embeddings { dimension: DIMENSION + 1, values: vec![0.0; rows * (DIMENSION + 1)] };
-        wrong.push(Batch { actions: other_dimension, ..good.clone() });
-        wrong.push(Batch {
-            actions: Actions::Embeddings { dimension: DIMENSION, values: vec![0.0; 1] },
-            ..good.clone()
-        });
+        let one_more = vec![0.0; rows * (DIMENSION + 1)];
         let far = Some(Arc::from([1_u32, 4_000_000_000]));
-        wrong.push(Batch {
-            actions: Actions::Items { chosen: vec![0; rows], candidates: vec![far; rows] },
-            ..good.clone()
-        });
-        wrong.push(Batch {
-            actions: Actions::Items { chosen: vec![100; rows], candidates: vec![None; rows] },
-            ..good.clone()
-        });
+        let wrong_actions = [
+            Actions::Embeddings { dimension: DIMENSION + 1, values: one_more },
+            Actions::Embeddings { dimension: DIMENSION, values: vec![0.0; 1] },
+            Actions::Items { chosen: vec![0; rows], candidates: vec![far; rows] },
+            Actions::Items { chosen: vec![100; rows], candidates: vec![None; rows] },
+            Actions::Items { chosen: vec![0; rows], candidates: Vec::new() },
+        ];
+        let mut wrong = vec![
+            Batch { rows: 0, ..good.clone() },
+            Batch { rows: rows + 1, ..good.clone() },
+            Batch { states: good.states[1..].to_vec(), ..good.clone() },
+            Batch { scores: good.scores[1..].to_vec(), ..good.clone() },
+            Batch { thresholds: good.thresholds[1..].to_vec(), ..good.clone() },
+            Batch { weights: good.weights[1..].to_vec(), ..good.clone() },
+            Batch { propensities: good.propensities[1..].to_vec(), ..good.clone() },
+        ];
+        wrong.extend(wrong_actions.map(|actions| Batch { actions, ..good.clone() }));
         for (index, batch) in wrong.iter().enumerate() {
             assert!(learner.update(batch).is_err(), "wrong batch {index} was taken by {:?}", settings.policy);
             assert_eq!(learner.export(), before, "wrong batch {index} changed {:?}", settings.policy);
