@@ -138,6 +138,12 @@ impl Learner {
     /// One update, or a refusal. An error means that the batch does not fit, and has changed nothing either.
     pub fn update(&mut self, batch: &Batch) -> Result<UpdateReport, BatchError> {
         self.check(batch)?;
+        // The whole update in one place: numbers that one thread allocates and another frees cost as much as Adam.
+        let pool = self.network.pool();
+        Ok(pool.install(|| self.update_checked(batch)))
+    }
+
+    fn update_checked(&mut self, batch: &Batch) -> UpdateReport {
         let mut rows =
             objective::row_weights(self.settings.objective, &batch.scores, &batch.thresholds, &batch.weights);
         objective::apply_propensities(&mut rows.weights, &batch.propensities, self.settings.propensity_power);
@@ -162,7 +168,7 @@ impl Learner {
             }
         };
         self.counters.uniform_fallbacks += u64::from(rows.is_uniform_fallback);
-        Ok(UpdateReport {
+        UpdateReport {
             outcome,
             loss: head.loss,
             gradient_norm,
@@ -172,7 +178,7 @@ impl Learner {
             mean_distance: head.mean_distance,
             is_uniform_fallback: rows.is_uniform_fallback,
             is_rollback,
-        })
+        }
     }
 
     /// The policy as it is now; cloning it costs a copy of its numbers.
@@ -208,21 +214,19 @@ impl Learner {
     /// Gradients of the loss, one for each tensor of the policy; `None` where a tensor does not learn.
     fn gradients(&self, batch: &Batch, weights: &[f32]) -> (Vec<Option<Vec<f32>>>, HeadGradients) {
         let states = if self.settings.state_dimension == 0 { vec![1.0; batch.rows] } else { batch.states.clone() };
-        self.network.install(|| {
-            let mut head = None;
-            let trunk = self.network.gradients(self.policy.trunk(), states, batch.rows, |output| {
-                let mut found = self.head_gradients(output, batch, weights);
-                let to_output = std::mem::take(&mut found.output);
-                head = Some(found);
-                to_output
-            });
-            let mut head = head.unwrap_or_else(HeadGradients::unknown);
-            let mut gradients: Vec<Option<Vec<f32>>> = trunk.into_iter().map(Some).collect();
-            if gradients.len() < self.policy.tensors().len() {
-                gradients.push(head.own.take());
-            }
-            (gradients, head)
-        })
+        let mut head = None;
+        let trunk = self.network.gradients(self.policy.trunk(), states, batch.rows, |output| {
+            let mut found = self.head_gradients(output, batch, weights);
+            let to_output = std::mem::take(&mut found.output);
+            head = Some(found);
+            to_output
+        });
+        let mut head = head.unwrap_or_else(|| HeadGradients::unknown(0));
+        let mut gradients: Vec<Option<Vec<f32>>> = trunk.into_iter().map(Some).collect();
+        if gradients.len() < self.policy.tensors().len() {
+            gradients.push(head.own.take());
+        }
+        (gradients, head)
     }
 
     fn head_gradients(&self, output: &[f32], batch: &Batch, weights: &[f32]) -> HeadGradients {
@@ -244,7 +248,7 @@ impl Learner {
                 softmax::gradients(&self.network, output, &vectors, &shown, weights)
             }
             // `check` refuses a batch of the other kind before anything is computed.
-            (PolicyKind::Gaussian { .. } | PolicyKind::Softmax { .. }, _, _) => HeadGradients::unknown(),
+            (PolicyKind::Gaussian { .. } | PolicyKind::Softmax { .. }, _, _) => HeadGradients::unknown(output.len()),
         }
     }
 
@@ -360,9 +364,9 @@ impl Counters {
 
 impl HeadGradients {
     /// What makes the guard refuse, for a combination that the types allow and `check` does not.
-    fn unknown() -> HeadGradients {
+    fn unknown(outputs: usize) -> HeadGradients {
         HeadGradients {
-            output: Vec::new(),
+            output: vec![f32::NAN; outputs],
             own: None,
             loss: f64::NAN,
             log_likelihood: f64::NAN,

@@ -3,8 +3,10 @@
 //! The parameters live in plain vectors and are handed to burn for one pass. So nothing of burn is ever state: no
 //! parameter ids, no lazily drawn weights, no optimizer records. The copy costs a hundredth of the pass.
 //!
-//! burn's flex backend reads the size of the surrounding rayon pool, so every pass runs in a pool of our own: the
-//! size of the process-wide one, whoever starts it, neither slows the learner down nor reaches its bits.
+//! burn's flex backend divides large products among the surrounding rayon pool, so updates run in a pool of our own: the
+//! size of the process-wide one, whoever starts it, neither slows the learner down nor matters to it.
+
+use std::sync::Arc;
 
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
@@ -15,7 +17,7 @@ use crate::policy::Tensor;
 pub struct Network {
     plain: Device,
     tracked: Device,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
 }
 
 /// A dense matrix that remembers no history.
@@ -25,12 +27,12 @@ impl Network {
     pub fn new(threads: usize) -> Result<Network, rayon::ThreadPoolBuildError> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "learner-pool".to_string()).build()?;
-        Ok(Network { plain: Device::flex(), tracked: Device::flex().autodiff(), pool })
+        Ok(Network { plain: Device::flex(), tracked: Device::flex().autodiff(), pool: Arc::new(pool) })
     }
 
-    /// Runs in the learner's own pool.
-    pub fn install<R: Send>(&self, run: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(run)
+    /// Where the learner computes.
+    pub fn pool(&self) -> Arc<rayon::ThreadPool> {
+        Arc::clone(&self.pool)
     }
 
     pub fn matrix(&self, values: Vec<f32>, rows: usize, columns: usize) -> Matrix {

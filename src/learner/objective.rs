@@ -174,3 +174,94 @@ fn weighted_std(values: &[f64], weights: &[f64]) -> f64 {
     let squares: f64 = values.iter().zip(weights).map(|(value, weight)| weight * (value - mean) * (value - mean)).sum();
     (squares / total).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// nu = 1, the first row on the atom with share 1/2. A = 0, 1, 2, weighted mean 1.2, variance .56.
+    fn check(objective: Objective, expected: [f32; 3]) {
+        let found = row_weights(objective, &[1.0, 2.0, 3.0], &[1.0; 3], &[0.5, 1.0, 1.0]);
+        for (found, expected) in found.weights.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{}: {found} and not {expected}", objective.name());
+        }
+        assert!(!found.is_uniform_fallback);
+        assert!((found.kept_std - 0.56_f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn weights_are_those_of_the_formulas() {
+        check(Objective::Drpo, [0.0, 1.336_306, 2.672_612]);
+        check(Objective::DrpoExp { temperature: Temperature::Std(1.0) }, [0.079_861, 0.607_731, 2.312_408]);
+        check(Objective::DrpoExp { temperature: Temperature::Raw(0.05) }, [0.0, 6.183e-9, 3.0]);
+        check(Objective::DrpoExp { temperature: Temperature::Raw(2.0) }, [0.308_198, 1.016_267, 1.675_536]);
+        check(Objective::AdaptiveBc, [0.6, 1.2, 1.2]);
+        check(Objective::Bc, [1.0, 1.0, 1.0]);
+        check(Objective::Apg, [-1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn every_row_is_measured_from_the_threshold_at_its_own_draw() {
+        let found = row_weights(Objective::Drpo, &[1.0, 2.0, 3.0], &[1.0, 1.5, 3.0], &[1.0; 3]);
+        // A = 0, 1/2, 0: mean 1/6, variance 1/18.
+        assert!((found.weights[1] - 0.5 * 18_f32.sqrt()).abs() < 1e-5);
+        assert_eq!((found.weights[0], found.weights[2]), (0.0, 0.0));
+    }
+
+    #[test]
+    fn ties_weigh_as_their_atoms_do_and_are_reported() {
+        for scores in [[1.0_f32; 4], [5.0; 4]] {
+            let found = row_weights(Objective::Drpo, &scores, &[1.0; 4], &[0.5, 0.5, 0.5, 1.0]);
+            assert!(found.is_uniform_fallback);
+            assert_eq!(found.weights, [0.8, 0.8, 0.8, 1.6]);
+        }
+        let rounding = row_weights(Objective::Drpo, &[0.3, 0.1 + 0.2, 0.3], &[0.0; 3], &[1.0; 3]);
+        assert!(rounding.is_uniform_fallback, "rounding is not information: {rounding:?}");
+    }
+
+    #[test]
+    fn equal_weights_count_in_full_and_one_alone_counts_as_one() {
+        assert!((effective_sample_size(&[2.0; 7]) - 7.0).abs() < 1e-12);
+        assert!((effective_sample_size(&[0.0, -3.0, 0.0]) - 1.0).abs() < 1e-12);
+        assert!((effective_sample_size(&[1.0, 2.0]) - 1.8).abs() < 1e-12);
+        assert_eq!(effective_sample_size(&[0.0; 3]), 0.0);
+    }
+
+    #[test]
+    fn a_broken_score_is_not_hidden() {
+        for objective in [Objective::Drpo, Objective::DrpoExp { temperature: Temperature::Std(1.0) }, Objective::Apg] {
+            let found = row_weights(objective, &[1.0, f32::NAN, 3.0], &[1.0; 3], &[1.0; 3]);
+            assert!(found.weights.iter().any(|weight| weight.is_nan()), "{}", objective.name());
+        }
+    }
+
+    #[test]
+    fn propensities_weigh_with_mean_one_and_are_off_by_default() {
+        let propensities = [Some(0.1), None, Some(0.3)];
+        let mut weights = [2.0, 3.0, 2.0];
+        apply_propensities(&mut weights, &propensities, 0.0);
+        assert_eq!(weights, [2.0, 3.0, 2.0]);
+        apply_propensities(&mut weights, &propensities, 1.0);
+        for (found, expected) in weights.iter().zip([1.0, 3.0, 3.0]) {
+            assert!((found - expected).abs() < 1e-6, "{weights:?}");
+        }
+        let mut weights = [2.0, 3.0];
+        apply_propensities(&mut weights, &[None, None], 0.5);
+        assert_eq!(weights, [2.0, 3.0]);
+    }
+
+    #[test]
+    fn names_are_read_back_and_missing_ones_explained() {
+        for name in ["drpo", "drpo-exp", "adaptive-bc", "bc", "apg"] {
+            assert_eq!(name.parse::<Objective>().map(Objective::name), Ok(name));
+        }
+        for name in ["remoteness", "asymre", "awr", "crr", "iql", "bppo"] {
+            assert_eq!(name.parse::<Objective>(), Err(UnknownObjective::NotYet(name.to_string())));
+        }
+        let message = "dpro".parse::<Objective>().map_err(|error| error.to_string());
+        assert_eq!(
+            message,
+            Err("unknown objective \"dpro\"; there are drpo, drpo-exp, adaptive-bc, bc and apg".into())
+        );
+    }
+}

@@ -8,6 +8,9 @@
 //!
 //! Architecture invariant: knows nothing of burn, of training, or of where its bytes are kept.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
