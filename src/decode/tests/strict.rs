@@ -130,6 +130,7 @@ const REFUSED: &[(&str, &[u8], MalformedReason)] = &[
     ("n_duplicate_far_apart", br#"{"a":1,"b":{"c":[1,2]},"d":"","a":null}"#, DuplicateKey),
     ("n_duplicate_deep_inside", br#"[[{"x":[{"k":1,"k":2}]}]]"#, DuplicateKey),
     ("n_duplicate_by_escape", br#"{"a":1,"\u0061":2}"#, DuplicateKey),
+    ("n_duplicate_of_an_escape", br#"{"\u0061":1,"a":2}"#, DuplicateKey),
     ("n_duplicate_by_escaped_slash", br#"{"\/":1,"/":2}"#, DuplicateKey),
     ("n_duplicate_object", br#"{"a":{},"a":{}}"#, DuplicateKey),
 ];
