@@ -244,3 +244,6 @@ impl Presence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

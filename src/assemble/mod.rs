@@ -60,7 +60,7 @@ impl Lane {
     }
 
     /// Takes the partition's next event, and appends the trajectories that it completes, in nondecreasing order of their
-    /// keys' times. None of them lies before the watermark of before the call, all lie before the one of after it.
+    /// keys' times. None of them lies before the watermark of before the call or after the one of after it.
     pub fn observe(&mut self, event: Event, out: &mut Vec<Trajectory>) {
         let before = self.watermark();
         self.state.counters.events += 1;
