@@ -73,6 +73,11 @@ impl Exit {
         }
     }
 
+    /// The exit that has this code; what nobody knows is a bug.
+    pub fn from_code(code: u8) -> Exit {
+        Exit::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Exit::Bug)
+    }
+
     /// Ends the command with this code because of `error`.
     pub fn because(self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
         Failure { exit: self, error: error.into() }

@@ -48,6 +48,8 @@ impl EventTime {
 
 impl Span {
     pub const ZERO: Span = Span(0);
+    /// Longer than any log.
+    pub const LONGEST: Span = Span(i64::MAX);
 
     pub const fn from_millis(millis: u32) -> Span {
         Span(millis as i64)

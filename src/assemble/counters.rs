@@ -59,6 +59,26 @@ pub enum Imbalance {
 }
 
 impl LaneCounters {
+    /// Adds those of another lane.
+    pub fn add(&mut self, other: &LaneCounters) {
+        self.events += other.events;
+        self.applied += other.applied;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+        self.orphan += other.orphan;
+        self.parked += other.parked;
+        self.jumps += other.jumps;
+        self.early_released += other.early_released;
+        self.early_emitted += other.early_emitted;
+        self.opened += other.opened;
+        self.closed.add(&other.closed);
+        self.open += other.open;
+        self.immature_trajectories += other.immature_trajectories;
+        self.immature_steps += other.immature_steps;
+        self.trajectories += other.trajectories;
+        self.steps += other.steps;
+    }
+
     /// events = applied + duplicate + late + orphan + parked; opened = open + immature + emitted.
     pub fn check_conservation(&self) -> Result<(), Imbalance> {
         let accounted = self.applied + self.duplicate + self.late + self.orphan + self.parked;
@@ -84,6 +104,15 @@ impl LaneCounters {
 }
 
 impl ClosedSessions {
+    fn add(&mut self, other: &ClosedSessions) {
+        self.session_end += other.session_end;
+        self.gap += other.gap;
+        self.length += other.length;
+        self.duration += other.duration;
+        self.evicted += other.evicted;
+        self.range_end += other.range_end;
+    }
+
     pub fn total(&self) -> u64 {
         self.session_end + self.gap + self.length + self.duration + self.evicted + self.range_end
     }

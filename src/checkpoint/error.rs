@@ -64,7 +64,7 @@ impl Error {
             Error::Disk { .. } | Error::Seal { .. } | Error::AfterFailure { .. } => 74,
             Error::NewerFormat { .. } | Error::Broken { .. } | Error::NoneIntact { .. } => 65,
             Error::ShorterThanSealed { .. } => 65,
-            Error::Locked { .. } => 69,
+            Error::Locked { .. } => 75,
             Error::Owned { .. } | Error::NotOurs { .. } | Error::Absent { .. } => 78,
             Error::Taken { .. } | Error::WriterGone => 70,
         }

@@ -40,6 +40,10 @@ impl Store {
         Ok(Store { disk, directory: directory.to_path_buf(), keep, holds: Holds::default(), failed: false })
     }
 
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
     pub fn directory(&self) -> &Path {
         &self.directory
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
+use crate::runtime::KillMark;
 
 /// Reads the command line. A wrong one is explained on stderr and ends with 64; `--help` and `--version` end with 0.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exit> {
@@ -190,6 +191,12 @@ pub struct Replay {
     /// Repeat the decisions about idle partitions that a `run` left in this journal
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
+    /// Die by SIGKILL at a mark of progress: record:N or disk:N
+    #[arg(long, value_name = "MARK", hide = true)]
+    pub kill_at: Option<KillMark>,
+    /// Tell the parent process how things stand
+    #[arg(long, hide = true)]
+    pub machine_progress: bool,
     /// Print one JSON object on stdout instead of a summary
     #[arg(long)]
     pub json: bool,

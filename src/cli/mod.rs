@@ -1,3 +1,62 @@
-//! The command line.
+//! The command line: each command joins the parts, runs them, and says what came of it.
 
 pub mod args;
+mod plan;
+mod progress;
+mod replay;
+mod run;
+mod tools;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::{Command, LogFormat};
+
+use crate::exit::{Exit, Failure, end_on_panic};
+use crate::settings::{self, Settings};
+use crate::telemetry::{self, LogForm};
+
+/// The whole program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    end_on_panic();
+    let arguments = match args::parse(arguments) {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
+    let form = match arguments.logging.log_format {
+        LogFormat::Text => LogForm::Text,
+        LogFormat::Json => LogForm::Json,
+    };
+    if let Err(error) = telemetry::install_logs(&arguments.logging.log, form) {
+        return Exit::Usage.because(error).print();
+    }
+    match dispatch(arguments.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.print(),
+    }
+}
+
+fn dispatch(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Load(arguments) => tools::load(&arguments),
+        Command::Check(arguments) => tools::check(&arguments),
+        Command::Inspect(arguments) => tools::inspect(&arguments),
+        Command::Config(arguments) => tools::config(&arguments),
+        Command::DemoBroker(arguments) => tools::demo_broker(&arguments),
+        Command::Demo(_) | Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
+    }
+}
+
+/// The settings that a command was given.
+fn settings_from(given: &args::SettingsFrom) -> Result<Settings, Failure> {
+    settings::load(given.config.as_deref(), &given.set).map_err(|error| error.exit().because(error))
+}
+
+/// One JSON object on standard output; everything else goes to standard error.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Exit::Bug.because(error))?;
+    println!("{text}");
+    Ok(())
+}

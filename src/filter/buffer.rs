@@ -80,6 +80,20 @@ impl ReplayRatio {
     }
 }
 
+impl BufferState {
+    pub fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    pub fn draws(&self) -> u64 {
+        self.draws
+    }
+
+    pub fn stale_draws(&self) -> u64 {
+        self.stale_draws
+    }
+}
+
 impl Buffer {
     pub fn new(rules: BufferRules) -> Buffer {
         let state = BufferState {

@@ -114,6 +114,9 @@ pub struct FilterTotals {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FilterState {
     pub window: WindowState,
+    pub kappa: f64,
+    /// The present threshold; follows from the window and the level.
+    pub threshold: Option<f32>,
     pub level: f64,
     pub alarm: Alarm,
     pub shares: Shares,
@@ -244,6 +247,8 @@ impl Filter {
     pub fn snapshot(&mut self) -> FilterState {
         FilterState {
             window: self.window.save(),
+            kappa: self.rules.kappa,
+            threshold: self.cut().map(|cut| cut.threshold.value()),
             level: self.level,
             alarm: self.alarm.clone(),
             shares: self.shares.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::checkpoint::Sequence;
-use crate::learner::{LearnerCounters, Outcome, UpdateReport};
+use crate::learner::{Counters, Outcome, UpdateReport};
 use crate::pipeline::Pipeline;
 use crate::position::{NextOffset, Partition, Position};
 
@@ -20,6 +20,8 @@ pub struct Board {
 pub struct Status {
     /// Records handed to the lanes since this process started.
     pub records: u64,
+    /// Records that the checkpoint had already when this process started.
+    pub records_before: u64,
     /// Records of the whole range, when it has an end.
     pub records_total: Option<u64>,
     pub position: Position,
@@ -56,9 +58,9 @@ impl Board {
         self.lock().clone()
     }
 
-    pub fn begin(&self, records_total: Option<u64>, position: &Position, checkpoint: Option<u64>, restarts: u64) {
+    pub fn begin(&self, records_total: Option<u64>, records_before: u64, position: &Position, checkpoint: Option<u64>, restarts: u64) {
         let mut status = self.lock();
-        status.records_total = records_total;
+        (status.records_total, status.records_before) = (records_total, records_before);
         status.position.clone_from(position);
         status.checkpoint = checkpoint;
         status.sealed_records = position.values().map(|next| next.raw()).sum();
@@ -95,13 +97,13 @@ impl Board {
         (status.judged, status.admitted) = (filtered.judged, filtered.admitted);
         (status.filtered, status.held) = (filtered.filtered, filtered.held);
         status.admitted_share = filtered.admitted_share();
-        status.queued_trajectories = pipeline.merge().len();
+        status.queued_trajectories = pipeline.merge().queued();
         status.batches = pipeline.buffer().batches();
     }
 
-    pub fn updated(&self, report: &UpdateReport, counters: &LearnerCounters) {
+    pub fn updated(&self, report: &UpdateReport, counters: &Counters) {
         let mut status = self.lock();
-        (status.updates, status.refused_updates) = (counters.applied, counters.refused());
+        (status.updates, status.refused_updates) = (counters.updates, counters.refused());
         match report.outcome {
             Outcome::Applied => {
                 status.loss = Some(report.loss);

@@ -96,6 +96,53 @@ impl Content {
         lanes
     }
 
+    /// The conserved counts by the names that `--json` uses.
+    pub fn counters(&self, learned: &learner::Counters) -> BTreeMap<String, u64> {
+        let (records, lanes, totals, filter) =
+            (self.records(), self.lanes(), self.pipeline.totals, self.pipeline.filter.totals);
+        let (queued, _) = self.pipeline.merge.queued();
+        [
+            ("records", records.records),
+            ("decoded", records.decoded),
+            ("ignored", records.ignored),
+            ("tombstones", records.tombstones),
+            ("malformed", records.malformed),
+            ("events", lanes.events),
+            ("applied", lanes.applied),
+            ("duplicates", lanes.duplicate),
+            ("late", lanes.late),
+            ("orphan", lanes.orphan),
+            ("parked", lanes.parked),
+            ("open_sessions", lanes.open),
+            ("immature", lanes.immature_trajectories),
+            ("merging", queued),
+            ("trajectories", totals.trajectories),
+            ("steps", totals.steps),
+            ("units", totals.units),
+            ("admitted", filter.admitted),
+            ("filtered", filter.filtered),
+            ("filtered_user_share", filter.filtered_user_share),
+            ("held", filter.held),
+            ("expired", totals.expired),
+            ("steps_admitted", filter.steps_admitted),
+            ("steps_filtered", filter.steps_filtered),
+            ("steps_held", filter.steps_held),
+            ("steps_expired", totals.steps_expired),
+            ("steps_without_action", totals.steps_without_action),
+            ("judged", filter.judged),
+            ("alarms", filter.alarms),
+            ("batches", self.pipeline.buffer.batches()),
+            ("draws", self.pipeline.buffer.draws()),
+            ("stale_draws", self.pipeline.buffer.stale_draws()),
+            ("updates", learned.updates),
+            ("refused_updates", learned.refused()),
+            ("rollbacks", learned.rollbacks),
+        ]
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect()
+    }
+
     pub fn log_identity(&self, meta: &Meta) -> checkpoint::LogIdentity {
         let last = |intake: &IntakeState| {
             intake.progress.last_record.map(|(offset, fingerprint)| format!("{offset}:{:032x}", fingerprint.0))

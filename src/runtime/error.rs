@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::checkpoint;
 use crate::decode::Malformed;
 use crate::exit::Exit;
-use crate::learner::LearnerError;
+use crate::learner::BatchError;
 use crate::position::Partition;
 use crate::source::{Fault, SourceError};
 
@@ -20,7 +20,7 @@ pub enum JobError {
     #[error("could not restore checkpoint {sequence}: {problem}")]
     Restore { sequence: u64, problem: String },
     #[error("could not train")]
-    Learner(#[source] LearnerError),
+    Learner(#[source] BatchError),
     #[error(
         "{malformed} of the last {sample} records of partition {partition} are malformed, the last one: {last}; check the \
          mapping with `sluicebox check`, or raise dead_letters.max_malformed_share"
@@ -43,6 +43,8 @@ pub enum JobError {
     Range { path: std::path::PathBuf, problem: String },
     #[error("counts do not add up, something was lost or doubled: {0}")]
     Conservation(String),
+    #[error(transparent)]
+    UnknownPartition(#[from] crate::merge::UnknownPartition),
     #[error("the {thread} thread panicked: {message}")]
     Panicked { thread: String, message: String },
     #[error("could not start a thread")]
@@ -60,6 +62,7 @@ impl JobError {
             JobError::Encode(_)
             | JobError::Learner(_)
             | JobError::Conservation(_)
+            | JobError::UnknownPartition(_)
             | JobError::Panicked { .. }
             | JobError::Thread(_) => Exit::Bug,
         }

@@ -52,8 +52,6 @@ pub struct JobSpec {
     /// Effective settings by name with their digests.
     pub settings: BTreeMap<String, String>,
     pub settings_digests: SettingsDigests,
-    /// Names among `settings` that must not change under a state.
-    pub structural: Vec<String>,
     pub state: PathBuf,
     pub decisions: Option<PathBuf>,
     pub dead_letters: PathBuf,
@@ -72,7 +70,7 @@ pub enum Mode {
 }
 
 /// Side files grow to this size before the next one begins.
-const ROTATE_BYTES: NonZeroU64 = NonZeroU64::new(1 << 30).unwrap_or(NonZeroU64::MIN);
+const ROTATE_BYTES: NonZeroU64 = NonZeroU64::MIN.saturating_add(1 << 30);
 /// Runs of records on the way to one lane worker, closed work on the way to the core.
 const LANE_QUEUE: usize = 8;
 /// Batches on the way to the learner.
@@ -200,18 +198,21 @@ impl Beginning {
         range: &Range,
         source: &dyn Source,
     ) -> Result<Beginning, JobError> {
-        let learner = Learner::new(spec.learner.clone()).map_err(|error| JobError::Config(error.to_string()))?;
         let scorer = Scorer::new(spec.score.clone(), &spec.encoder);
         match restored {
-            None => Ok(Beginning::fresh(spec, range, source, learner, scorer)),
-            Some(restored) => Beginning::resumed(spec, restored, learner, scorer),
+            None => {
+                let learner =
+                    Learner::new(spec.learner.clone()).map_err(|error| JobError::Config(error.to_string()))?;
+                Ok(Beginning::fresh(spec, range, source, learner, scorer))
+            }
+            Some(restored) => Beginning::resumed(spec, restored, scorer),
         }
     }
 
     fn fresh(spec: &JobSpec, range: &Range, source: &dyn Source, learner: Learner, scorer: Scorer) -> Beginning {
-        let rules = Arc::new(spec.sessions.clone());
+        let rules = spec.sessions;
         let intake = |(partition, bounds): (&Partition, &crate::source::Bounds)| {
-            let intake = Intake::new(*partition, bounds.start, Arc::clone(&spec.decoder), Arc::clone(&rules));
+            let intake = Intake::new(*partition, bounds.start, Arc::clone(&spec.decoder), rules);
             (*partition, intake.with_breaker(spec.breaker))
         };
         let vocabulary = Vocabulary::new(&spec.encoder.catalog, spec.vocabulary_capacity);
@@ -238,17 +239,17 @@ impl Beginning {
     fn resumed(
         spec: &JobSpec,
         restored: Restored,
-        mut learner: Learner,
         scorer: Scorer,
     ) -> Result<Beginning, JobError> {
         let sequence = restored.sealed.sequence;
         let failed = |problem: String| JobError::Restore { sequence: sequence.0, problem };
-        learner.restore(&restored.learned).map_err(|error| failed(error.to_string()))?;
+        let learner = Learner::restore(spec.learner.clone(), &restored.learned);
+        let learner = learner.map_err(|error| failed(error.to_string()))?;
         let Restored { sealed, content, mut meta, .. } = restored;
         let position = content.position();
-        let rules = Arc::new(spec.sessions.clone());
+        let rules = spec.sessions;
         let intakes = content.intakes.into_iter().map(|(partition, state)| {
-            let intake = Intake::restore(partition, state, Arc::clone(&spec.decoder), Arc::clone(&rules));
+            let intake = Intake::restore(partition, state, Arc::clone(&spec.decoder), rules);
             intake.map(|intake| (partition, intake.with_breaker(spec.breaker)))
         });
         let intakes = intakes.collect::<Result<BTreeMap<_, _>, _>>().map_err(failed)?;
@@ -311,7 +312,8 @@ impl Wiring {
         };
         let total = range.values().map(|bounds| Some(bounds.end?.raw() - bounds.start.raw())).sum();
         let board = Arc::new(Board::default());
-        board.begin(total, &begin.position, begin.parent.map(|parent| parent.0), begin.meta.restarts);
+        let before = begin.intakes.values().map(|intake| intake.counters().records).sum();
+        board.begin(total, before, &begin.position, begin.parent.map(|parent| parent.0), begin.meta.restarts);
         let gauges = Arc::new(Gauges::new(range.keys().copied()));
         let workers = spec.threads.clamp(1, range.len().max(1));
         let (lane_inputs, lane_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(LANE_QUEUE)).unzip();

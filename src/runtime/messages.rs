@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::DeadLetter;
+use crate::learner::{Counters, Parts};
 use crate::pipeline::{IntakeState, PipelineState};
 use crate::position::{NextOffset, Partition, Position};
 use crate::source::{RecordRef, Run};
@@ -65,6 +66,13 @@ pub enum Flow {
 pub enum LearnerInput {
     Batch(Batch),
     Barrier(u64),
+}
+
+/// Learner to writer: its side of a cut.
+pub struct Learned {
+    pub barrier: u64,
+    pub parts: Parts,
+    pub counters: Counters,
 }
 
 /// Core to writer.

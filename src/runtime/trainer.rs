@@ -6,13 +6,13 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::JobError;
 use super::board::Board;
-use super::messages::LearnerInput;
-use crate::learner::{Learner, Parts};
+use super::messages::{Learned, LearnerInput};
+use crate::learner::Learner;
 
 pub struct Trainer {
     pub learner: Learner,
     pub input: Receiver<LearnerInput>,
-    pub parts: Sender<(u64, Parts)>,
+    pub parts: Sender<Learned>,
     pub board: Arc<Board>,
 }
 
@@ -22,10 +22,11 @@ impl Trainer {
             match input {
                 LearnerInput::Batch(batch) => {
                     let report = self.learner.update(&batch).map_err(JobError::Learner)?;
-                    self.board.updated(&report, self.learner.counters());
+                    self.board.updated(&report, &self.learner.counters());
                 }
                 LearnerInput::Barrier(number) => {
-                    if self.parts.send((number, self.learner.export())).is_err() {
+                    let (parts, counters) = (self.learner.export(), self.learner.counters());
+                    if self.parts.send(Learned { barrier: number, parts, counters }).is_err() {
                         return Ok(());
                     }
                 }

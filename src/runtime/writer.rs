@@ -5,17 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::JobError;
 use super::board::Board;
 use super::content::{self, Content, Meta};
-use super::messages::{Draft, Purpose, Sealed, WriterInput};
+use super::messages::{Draft, Learned, Purpose, Sealed, WriterInput};
 use crate::checkpoint::{Appendix, End, Facts, Hold, Holds, Parts, Sequence, SettingsDigests, Store, platform};
 use crate::clock;
-use crate::kafka::DeadLetterTopic;
-use crate::learner;
+use crate::decode::{Bytes, DeadLetter};
+use crate::kafka::{DeadLetter as RefusedRecord, DeadLetterTopic, KafkaError};
+use crate::source::Run;
 
 pub struct Writer {
     pub store: Store,
@@ -26,7 +28,7 @@ pub struct Writer {
     /// What is in every checkpoint, but not in the digest.
     pub meta: Meta,
     pub input: Receiver<WriterInput>,
-    pub learner: Receiver<(u64, learner::Parts)>,
+    pub learner: Receiver<Learned>,
     pub sealed: Sender<Sealed>,
     pub board: Arc<Board>,
 }
@@ -52,8 +54,8 @@ impl Writer {
                 }
                 WriterInput::DeadLetters(letters) => self.dead_letters.write(&letters)?,
                 WriterInput::Seal(draft) => {
-                    let Ok((number, learned)) = self.learner.recv() else { return Ok(()) };
-                    debug_assert_eq!(number, draft.barrier.number, "the learner answers barriers in order");
+                    let Ok(learned) = self.learner.recv() else { return Ok(()) };
+                    debug_assert_eq!(learned.barrier, draft.barrier.number, "the learner answers barriers in order");
                     if !self.seal(*draft, learned, &holds, &mut in_use)? {
                         return Ok(());
                     }
@@ -67,7 +69,7 @@ impl Writer {
     fn seal(
         &mut self,
         draft: Draft,
-        learned: learner::Parts,
+        learned: Learned,
         holds: &Holds,
         in_use: &mut Option<Hold>,
     ) -> Result<bool, JobError> {
@@ -77,21 +79,21 @@ impl Writer {
         self.meta.note_idle(&draft);
         let content = Content { intakes: draft.intakes.into_iter().collect(), pipeline: draft.pipeline };
         let position = content.position();
-        let (state, digest) = content::encode(&content, &self.meta, &learned).map_err(JobError::Encode)?;
+        let (state, digest) = content::encode(&content, &self.meta, &learned.parts).map_err(JobError::Encode)?;
         let facts = Facts {
             parent: self.parent,
             sealed_at_ms: u64::try_from(clock::wall().millis()).ok(),
             digest,
             platform: platform::fingerprint(),
             position: position.clone(),
-            counters: content.counters(&learned),
+            counters: content.counters(&learned.counters),
             settings: self.settings.clone(),
             log: content.log_identity(&self.meta),
             complete: draft.barrier.purpose == Purpose::Complete,
             side_files,
         };
         let digest = facts.digest.to_string();
-        let parts = Parts { policy: learned.policy, optimizer: learned.optimizer, state };
+        let parts = Parts { policy: learned.parts.policy, optimizer: learned.parts.optimizer, state };
         self.store.seal(sequence, &parts, facts).map_err(JobError::Checkpoint)?;
         self.parent = Some(sequence);
         *in_use = Some(holds.hold(sequence));
@@ -110,9 +112,27 @@ impl Writer {
                 ends.insert(DEAD_LETTERS.to_owned(), file.sync().map_err(JobError::Checkpoint)?);
             }
             // A record may only count as read once its dead letter is with the broker.
-            DeadLetters::Topic(topic) => topic.flush().map_err(|error| JobError::Source(error.into()))?,
+            DeadLetters::Topic(topic) => topic.flush(FLUSH_LIMIT).map_err(|error| JobError::Source(error.into()))?,
         }
         Ok(ends)
+    }
+}
+
+/// How long a seal waits for the broker to take the dead letters before it.
+const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+
+fn send(topic: &mut DeadLetterTopic, letter: &DeadLetter) -> Result<(), KafkaError> {
+    let mut run = Run::new(letter.partition);
+    let bytes = |bytes: &'_ Option<Bytes>| bytes.as_ref().map(|bytes| bytes.0.clone());
+    let (key, value) = (bytes(&letter.key), bytes(&letter.value));
+    let headers =
+        letter.headers.iter().map(|header| (header.name.as_str(), header.value.as_ref().map(|value| &*value.0)));
+    run.push((letter.offset, letter.timestamp), key.as_deref(), value.as_deref(), headers);
+    match run.get(0) {
+        Some(record) => {
+            topic.send(&RefusedRecord { record, topic: &letter.topic, reason: letter.reason.name() })
+        }
+        None => Ok(()),
     }
 }
 
@@ -121,7 +141,7 @@ pub const DECISIONS: &str = "decisions";
 pub const DEAD_LETTERS: &str = "dead_letters";
 
 impl DeadLetters {
-    fn write(&mut self, letters: &[crate::decode::DeadLetter]) -> Result<(), JobError> {
+    fn write(&mut self, letters: &[DeadLetter]) -> Result<(), JobError> {
         match self {
             DeadLetters::File(file) => {
                 let mut lines = Vec::new();
@@ -133,7 +153,7 @@ impl DeadLetters {
                 file.append(&lines).map_err(JobError::Checkpoint)
             }
             DeadLetters::Topic(topic) => {
-                letters.iter().try_for_each(|letter| topic.send(letter)).map_err(|error| JobError::Source(error.into()))
+                letters.iter().try_for_each(|letter| send(topic, letter)).map_err(|error| JobError::Source(error.into()))
             }
         }
     }

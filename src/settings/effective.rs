@@ -48,6 +48,11 @@ impl Effective {
         Effective(flat)
     }
 
+    /// A list that was kept with a state.
+    pub fn from_list(list: BTreeMap<String, String>) -> Effective {
+        Effective(list)
+    }
+
     /// Name and value of every setting, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))

@@ -12,8 +12,7 @@ use toml::Table;
 
 use super::read;
 use super::secret::Secret;
-use crate::filter::ReplayRatio;
-pub use crate::filter::WarmUp;
+pub use crate::filter::{ReplayRatio, WarmUp};
 pub use crate::kafka::RetentionGap;
 pub use crate::score::{Baseline, ScoreKind, Unit};
 use crate::time::Span;

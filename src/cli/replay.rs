@@ -1,0 +1,283 @@
+//! `replay`: a part of the log, once, to its end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::args::{self, FileSource as FileArguments};
+use super::plan::{self, Paths, job_failure};
+use super::progress::Progress;
+use super::{print_json, settings_from};
+use crate::checkpoint::{Purpose, RealDisk, StateDirectory, platform, replace_file};
+use crate::clock::Stopwatch;
+use crate::decode::Decoder;
+use crate::exit::{Exit, Failure};
+use crate::files::{FileSource, LineKey};
+use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
+use crate::settings::{Class, Settings};
+use crate::source::{Boundary, LogIdentity, Range, Source, resolve};
+
+/// What `replay --json` prints; `schemas/replay-report.v1.schema.json`.
+#[derive(Debug, Serialize)]
+pub struct ReplayReport {
+    #[serde(flatten)]
+    pub counters: std::collections::BTreeMap<String, u64>,
+    pub platform: String,
+    pub kappa: f64,
+    pub admitted_share: Option<f64>,
+    pub threshold: Option<f32>,
+    pub mean_return: Option<f64>,
+    pub digest: String,
+    pub checkpoint: PathBuf,
+    pub restarts: u64,
+    pub elapsed_seconds: f64,
+    pub events_per_second: f64,
+}
+
+/// The range of a state directory, kept beside its checkpoints from before the first record on.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptRange {
+    from: String,
+    until: String,
+    log: LogIdentity,
+    range: Range,
+}
+
+const RANGE_FILE: &str = "range.json";
+
+pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
+    let settings = settings_from(&arguments.settings)?;
+    // Lives until the report has been printed: without --state nobody needs the checkpoints afterwards.
+    let temporary;
+    let state = match &arguments.state {
+        Some(state) => state.clone(),
+        None => {
+            temporary = tempfile::tempdir().map_err(|error| Exit::Io.because(error))?;
+            temporary.path().join("state")
+        }
+    };
+    let watch = Stopwatch::start();
+    let outcome = read_range(&settings, arguments, &state)?;
+    let report = ReplayReport::of(&outcome, watch.seconds());
+    if arguments.json { print_json(&report)? } else { println!("{}", report.in_words()) }
+    Ok(Exit::Success)
+}
+
+fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Result<Outcome, Failure> {
+    let claim = StateDirectory::claim(&RealDisk, state, Purpose::Replay);
+    let _claim = claim.map_err(|error| job_failure(JobError::Checkpoint(error)))?;
+    let journal = arguments.journal.as_deref().map(read_journal).transpose()?.unwrap_or_default();
+    let topic = match &arguments.source.file {
+        Some(file) => file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        None => settings.kafka.topic().map_err(|error| error.exit().because(error))?.to_owned(),
+    };
+    let paths = Paths {
+        state: state.to_path_buf(),
+        decisions: arguments.decisions.clone(),
+        kill: arguments.kill_at,
+        mode: Mode::Range { journal },
+    };
+    let spec = plan::job(settings, &topic, paths)?;
+    let (store, restored) = runtime::open_store(&spec).map_err(job_failure)?;
+    if let Some(restored) = &restored {
+        check_settings(&spec, restored, settings)?;
+    }
+    let mut source = open_source(settings, &arguments.source, &spec.decoder, state)?;
+    let range = keep_range(&mut *source, arguments, state)?;
+    if let Some(restored) = &restored {
+        check_log(&mut *source, restored)?;
+        if restored.sealed.manifest.facts.complete {
+            return Ok(read_back(state)?);
+        }
+    }
+    let job = Job::start(spec, store, restored, source, range).map_err(job_failure)?;
+    watch(job, arguments.machine_progress)?;
+    Ok(read_back(state)?)
+}
+
+/// Shows progress until the job has ended.
+fn watch(job: Job, machine: bool) -> Result<(), Failure> {
+    let mut progress = Progress::new(machine);
+    while !job.is_finished() {
+        std::thread::park_timeout(PROGRESS_EVERY);
+        progress.show(&job.board().status());
+    }
+    progress.finish();
+    job.join().map_err(job_failure)
+}
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+fn read_back(state: &Path) -> Result<Outcome, Failure> {
+    let outcome = runtime::read_outcome(state).map_err(job_failure)?;
+    outcome.ok_or_else(|| Exit::Bug.because("the job ended without a checkpoint"))
+}
+
+/// The log that the command names: the topic of the settings, or a file split as `load` would.
+pub fn open_source(
+    settings: &Settings,
+    given: &FileArguments,
+    decoder: &Decoder,
+    state: &Path,
+) -> Result<Box<dyn Source>, Failure> {
+    let Some(file) = &given.file else { return Ok(Box::new(plan::topic_source(settings)?)) };
+    let key = |line: &[u8]| line_key(decoder, line);
+    let splitting = *blake3::hash(format!("{:?}", settings.mapping).as_bytes()).as_bytes();
+    let mut ignore = |_lines: u64| {};
+    let opened = FileSource::open(file, &state.join("spool"), (given.partitions, splitting), &key, &mut ignore);
+    Ok(Box::new(opened.map_err(|error| job_failure(JobError::Source(error.into())))?))
+}
+
+/// By what `load` and the file source place a line.
+pub fn line_key<'line>(decoder: &Decoder, line: &'line [u8]) -> LineKey<'line> {
+    let key = decoder.key(None, Some(line));
+    LineKey { user: key.user.map(|user| user.into_boxed_bytes().into_vec().into()), time: key.time }
+}
+
+/// Resolves the range once; a restart reads the same records although "now" has moved on.
+fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -> Result<Range, Failure> {
+    let path = state.join(RANGE_FILE);
+    if let Ok(text) = fs::read(&path) {
+        let refused = |problem: &str| job_failure(JobError::Range { path: path.clone(), problem: problem.to_owned() });
+        let kept: KeptRange = serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))?;
+        if (&kept.from, &kept.until) != (&arguments.from, &arguments.until) {
+            return Err(refused(&format!("it was --from {} --until {}", kept.from, kept.until)));
+        }
+        if kept.log != source.identity() {
+            let was = runtime::describe_log(&kept.log);
+            return Err(job_failure(JobError::AnotherLog { difference: format!("it was {was}") }));
+        }
+        return Ok(kept.range);
+    }
+    let boundary =
+        |text: &str| text.parse::<Boundary>().map_err(|error| job_failure(JobError::Source(error.into())));
+    let (from, until) = (boundary(&arguments.from)?, boundary(&arguments.until)?);
+    let range =
+        resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
+    let kept = KeptRange {
+        from: arguments.from.clone(),
+        until: arguments.until.clone(),
+        log: source.identity(),
+        range: range.clone(),
+    };
+    let text = serde_json::to_vec_pretty(&kept).map_err(|error| Exit::Bug.because(error))?;
+    replace_file(&RealDisk, &path, &text).map_err(|error| job_failure(JobError::Checkpoint(error)))?;
+    Ok(range)
+}
+
+/// Refuses settings that the state cannot go on with; tells of those that it can.
+pub fn check_settings(spec: &JobSpec, restored: &Outcome, settings: &Settings) -> Result<(), Failure> {
+    let mut names = Vec::new();
+    for difference in plan::structural_changes(&restored.meta.settings, &spec.settings) {
+        match difference.class {
+            Class::Structural => names.push(difference.name),
+            Class::Tunable => {
+                let (before, after) = (difference.before, difference.after);
+                tracing::info!(name = difference.name, ?before, ?after, "a setting changes from here on");
+            }
+            Class::Operational => {}
+        }
+    }
+    if restored.meta.catalog != spec.encoder.catalog.fingerprint() {
+        names.push(format!("catalog.file ({:?} has other content)", settings.catalog.file.clone().unwrap_or_default()));
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let checkpoint = restored.sealed.directory.display().to_string();
+    Err(job_failure(JobError::SettingsChanged { names, checkpoint }))
+}
+
+/// The same offsets do not make the same log: a topic that was deleted and made again has them too.
+pub fn check_log(source: &mut dyn Source, restored: &Outcome) -> Result<(), Failure> {
+    let another = |difference: String| job_failure(JobError::AnotherLog { difference });
+    if restored.meta.log != source.identity() {
+        let (was, is) = (runtime::describe_log(&restored.meta.log), runtime::describe_log(&source.identity()));
+        return Err(another(format!("it was {was}, this is {is}")));
+    }
+    for (partition, intake) in &restored.content.intakes {
+        let Some((offset, fingerprint)) = intake.progress.last_record else { continue };
+        let found = source.fetch_one(*partition, offset).map_err(|error| job_failure(JobError::Source(error)))?;
+        // A record that retention has deleted cannot be compared; one that is there must be the one that was read.
+        let Some(record) = found else { continue };
+        if crate::pipeline::record_fingerprint(record.timestamp, record.value.as_deref()) != fingerprint {
+            return Err(another(format!("the record at partition {partition}, offset {offset} is another one")));
+        }
+    }
+    Ok(())
+}
+
+fn read_journal(path: &Path) -> Result<Vec<JournalEntry>, Failure> {
+    let failed = |problem: String| Exit::Data.because(format!("could not read the journal {}: {problem}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(|error| failed(error.to_string()))).collect()
+}
+
+impl ReplayReport {
+    pub fn of(outcome: &Outcome, elapsed_seconds: f64) -> ReplayReport {
+        let facts = &outcome.sealed.manifest.facts;
+        let pipeline = &outcome.content.pipeline;
+        let counters = facts.counters.clone();
+        let events = counters.get("events").copied().unwrap_or_default() as f64;
+        let trajectories = pipeline.totals.trajectories;
+        ReplayReport {
+            counters,
+            platform: facts.platform.clone(),
+            kappa: pipeline.filter.kappa,
+            admitted_share: pipeline.filter.totals.admitted_share(),
+            threshold: pipeline.filter.threshold,
+            mean_return: (trajectories > 0).then(|| pipeline.totals.reward / trajectories as f64),
+            digest: facts.digest.to_string(),
+            checkpoint: outcome.sealed.directory.clone(),
+            restarts: outcome.meta.restarts,
+            elapsed_seconds,
+            events_per_second: events / elapsed_seconds.max(1e-9),
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let count = |name: &str| self.counters.get(name).copied().unwrap_or_default();
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+        format!(
+            "records      {} ({} decoded, {} ignored, {} tombstones, {} malformed)\n\
+             events       {} ({} applied, {} duplicates, {} late, {} orphan)\n\
+             sessions     {} of {} steps, mean return {}\n\
+             units        {} admitted, {} filtered, {} held, {} expired\n\
+             filter       kappa {}, admitted share {}, threshold {}\n\
+             learner      {} updates, {} refused\n\
+             digest       {}\n\
+             platform     {}\n\
+             checkpoint   {}\n\
+             took         {:.1} s, {:.0} events/s",
+            count("records"),
+            count("decoded"),
+            count("ignored"),
+            count("tombstones"),
+            count("malformed"),
+            count("events"),
+            count("applied"),
+            count("duplicates"),
+            count("late"),
+            count("orphan"),
+            count("trajectories"),
+            count("steps"),
+            number(self.mean_return),
+            count("admitted"),
+            count("filtered"),
+            count("held"),
+            count("expired"),
+            self.kappa,
+            number(self.admitted_share),
+            number(self.threshold.map(f64::from)),
+            count("updates"),
+            count("refused_updates"),
+            self.digest,
+            self.platform,
+            self.checkpoint.display(),
+            self.elapsed_seconds,
+            self.events_per_second,
+        )
+    }
+}
