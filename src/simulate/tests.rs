@@ -91,6 +91,8 @@ fn the_regimes_and_the_noise_share_say_who_serves() {
             raw.clusters = 5;
             raw.steps_max = 5;
         });
+        let sum: f64 = world.settings().logger_shares().iter().map(|(_, share)| share).sum();
+        assert!((sum - 1.0).abs() < 1e-12, "{sum}");
         let count = 4_000;
         let mut served = BTreeMap::new();
         for session in sessions(&world, count) {
@@ -258,19 +260,24 @@ fn watermarks_promise_no_more_than_is_kept() {
         raw.watermark_every = std::time::Duration::from_secs(60);
         raw.disorder_share = 0.2;
     });
-    let (mut promised, mut watermarks, mut last) = (EventTime::START, 0, None);
+    let (mut promised, mut watermarks, mut last, mut latest) = (EventTime::START, 0, None, EventTime::START);
     for record in world.events() {
         match record.audience {
             Audience::EveryPartition => {
                 promised = record.time;
                 watermarks += 1;
             }
-            Audience::User(_) => assert!(promised.since(record.time).millis() <= 20_000),
+            Audience::User(_) => {
+                assert!(promised.since(record.time).millis() <= 20_000);
+                latest = record.arrival;
+            }
         }
         last = Some(record.audience);
     }
     assert!(watermarks > 10, "{watermarks}");
     assert_eq!(last, Some(Audience::EveryPartition), "the last word closes what is open");
+    // Every session's rewards have come, or never will, half an hour (`delayed_max`) after its last event.
+    assert!(promised.since(latest).millis() >= 30 * 60 * 1_000, "{promised} {latest}");
 }
 
 #[test]
