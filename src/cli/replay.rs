@@ -1,5 +1,6 @@
 //! `replay`: a part of the log, once, to its end.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
 use crate::settings::{Class, Settings};
-use crate::source::{Boundary, LogIdentity, Range, Source, resolve};
+use crate::source::range::{Boundary, resolve};
+use crate::source::{LogIdentity, Range, Source};
 
 /// What `replay --json` prints; `schemas/replay-report.v1.schema.json`.
 #[derive(Debug, Serialize)]
@@ -123,7 +125,7 @@ pub fn open_source(
     state: &Path,
 ) -> Result<Box<dyn Source>, Failure> {
     let Some(file) = &given.file else { return Ok(Box::new(plan::topic_source(settings)?)) };
-    let key = |line: &[u8]| line_key(decoder, line);
+    let key = line_keys(decoder);
     let splitting = *blake3::hash(format!("{:?}", settings.mapping).as_bytes()).as_bytes();
     let mut ignore = |_lines: u64| {};
     let opened = FileSource::open(file, &state.join("spool"), (given.partitions, splitting), &key, &mut ignore);
@@ -131,9 +133,11 @@ pub fn open_source(
 }
 
 /// By what `load` and the file source place a line.
-pub fn line_key<'line>(decoder: &Decoder, line: &'line [u8]) -> LineKey<'line> {
-    let key = decoder.key(None, Some(line));
-    LineKey { user: key.user.map(|user| user.into_boxed_bytes().into_vec().into()), time: key.time }
+pub fn line_keys(decoder: &Decoder) -> impl for<'line> Fn(&'line [u8]) -> LineKey<'line> {
+    move |line| {
+        let key = decoder.key(None, Some(line));
+        LineKey { user: key.user.map(|user| Cow::Owned(user.into_string().into_bytes())), time: key.time }
+    }
 }
 
 /// Resolves the range once; a restart reads the same records although "now" has moved on.

@@ -28,7 +28,7 @@ pub use content::{Content, Meta, decode as decode_state, describe as describe_lo
 pub use error::JobError;
 pub use feeder::{JournalEntry, SealPlan};
 pub use gauges::Limits;
-pub use job::{Job, JobSpec, Mode, Outcome};
+pub use job::{Job, JobSpec, Mode, Outcome, open_store, read_outcome, restore};
 pub use kill::{KillMark, kill_self};
 pub use writer::{DEAD_LETTERS, DECISIONS};
 
