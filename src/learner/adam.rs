@@ -54,7 +54,7 @@ impl Adam {
         gradient_norm: f64,
         proposal: &mut Proposal,
     ) {
-        let t = (self.step + 1) as f64;
+        let t = self.step.saturating_add(1) as f64;
         let step = Step {
             beta_1: settings.beta_1 as f32,
             beta_2: settings.beta_2 as f32,
@@ -85,7 +85,7 @@ impl Adam {
 
     /// Makes the proposed step; the proposal keeps the old values as room for the next one.
     pub fn accept(&mut self, tensors: &mut [Tensor], proposal: &mut Proposal) {
-        self.step += 1;
+        self.step = self.step.saturating_add(1);
         for (tensor, values) in tensors.iter_mut().zip(&mut proposal.values) {
             std::mem::swap(&mut tensor.values, values);
         }

@@ -100,12 +100,12 @@ impl Guard {
             self.snapshot = copy();
             self.applied_since_snapshot = 0;
         }
-        self.applied_since_snapshot += 1;
+        self.applied_since_snapshot = self.applied_since_snapshot.saturating_add(1);
     }
 
     /// Counts a refusal. `Some` when it was one too many: the state to go back to.
     pub fn refuse(&mut self, settings: &GuardSettings) -> Option<Snapshot> {
-        self.refused_in_a_row += 1;
+        self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         if self.refused_in_a_row < settings.refused_in_a_row {
             return None;
         }

@@ -268,7 +268,7 @@ impl Learner {
         self.guard
             .confirm(&self.settings.guard, || Snapshot { tensors: policy.tensors().to_vec(), adam: adam.clone() });
         self.adam.accept(self.policy.tensors_mut(), &mut self.proposal);
-        self.counters.updates += 1;
+        self.counters.updates = self.counters.updates.saturating_add(1);
     }
 
     /// Counts a refusal; true when it led back to the guard's copy.

@@ -205,7 +205,7 @@ mod tests {
     fn a_row_far_from_all_others_neither_overflows_nor_hides_a_nan() {
         let mut logits = [1000.0, -1000.0, 999.0];
         let log_probability = to_gradient(&mut logits, 1, 1.0);
-        assert!((log_probability + 2000.313_261_7).abs() < 1e-4, "{log_probability}");
+        assert!((log_probability + 2_000.313_261_7).abs() < 1e-4, "{log_probability}");
         assert!((logits[0] - 0.731_058_6).abs() < 1e-6 && (logits[1] + 1.0).abs() < 1e-6);
         assert!(to_gradient(&mut [0.0, f32::NAN], 0, 1.0).is_nan());
     }
