@@ -81,7 +81,11 @@ impl Catalog {
         if self.ids.is_empty() {
             self.dimension = embedding.len();
         } else if embedding.len() != self.dimension {
-            return Err(format!("embedding of {id} has {} numbers, the first item {}", embedding.len(), self.dimension));
+            return Err(format!(
+                "embedding of {id} has {} numbers, the first item {}",
+                embedding.len(),
+                self.dimension
+            ));
         }
         let number = u32::try_from(self.ids.len()).map_err(|_| "more than 2^32 items".to_owned())?;
         if self.numbers.insert(id.clone(), number).is_some() {

@@ -45,8 +45,7 @@ pub fn decoder(settings: &Settings) -> Result<Decoder, Failure> {
 }
 
 pub fn catalog(settings: &Settings) -> Result<Catalog, Failure> {
-    let fields =
-        CatalogFields { item: settings.catalog.item.clone(), embedding: settings.catalog.embedding.clone() };
+    let fields = CatalogFields { item: settings.catalog.item.clone(), embedding: settings.catalog.embedding.clone() };
     match &settings.catalog.file {
         None => Ok(Catalog::default()),
         Some(path) => Catalog::load(path, &fields).map_err(|error| Exit::Config.because(error)),
@@ -238,9 +237,10 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
 fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<LearnerSettings, Failure> {
     let learner = &settings.learner;
     let policy = match learner.policy {
-        settings::Policy::Gaussian => {
-            PolicyKind::Gaussian { dimension: gaussian_dimension(settings, encoder)?, sigma: Sigma::Learned { initial: 1.0 } }
-        }
+        settings::Policy::Gaussian => PolicyKind::Gaussian {
+            dimension: gaussian_dimension(settings, encoder)?,
+            sigma: Sigma::Learned { initial: 1.0 },
+        },
         settings::Policy::Softmax => PolicyKind::Softmax {
             vectors: Vectors::Learned { capacity: settings.catalog.max_items, dimension: learner.item_dimension },
         },

@@ -63,7 +63,11 @@ pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
     let watch = Stopwatch::start();
     let outcome = read_range(&settings, arguments, &state)?;
     let report = ReplayReport::of(&outcome, watch.seconds());
-    if arguments.json { print_json(&report)? } else { println!("{}", report.in_words()) }
+    if arguments.json {
+        print_json(&report)?
+    } else {
+        println!("{}", report.in_words())
+    }
     Ok(Exit::Success)
 }
 
@@ -155,11 +159,9 @@ fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -
         }
         return Ok(kept.range);
     }
-    let boundary =
-        |text: &str| text.parse::<Boundary>().map_err(|error| job_failure(JobError::Source(error.into())));
+    let boundary = |text: &str| text.parse::<Boundary>().map_err(|error| job_failure(JobError::Source(error.into())));
     let (from, until) = (boundary(&arguments.from)?, boundary(&arguments.until)?);
-    let range =
-        resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
+    let range = resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
     let kept = KeptRange {
         from: arguments.from.clone(),
         until: arguments.until.clone(),
@@ -214,7 +216,8 @@ pub fn check_log(source: &mut dyn Source, restored: &Outcome) -> Result<(), Fail
 }
 
 fn read_journal(path: &Path) -> Result<Vec<JournalEntry>, Failure> {
-    let failed = |problem: String| Exit::Data.because(format!("could not read the journal {}: {problem}", path.display()));
+    let failed =
+        |problem: String| Exit::Data.because(format!("could not read the journal {}: {problem}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     text.lines().map(|line| serde_json::from_str(line).map_err(|error| failed(error.to_string()))).collect()
 }

@@ -1,8 +1,18 @@
 //! Commands around the job.
 use super::args;
 use crate::exit::{Exit, Failure};
-pub fn load(_arguments: &args::Load) -> Result<Exit, Failure> { Err(Exit::Bug.because("not yet")) }
-pub fn check(_arguments: &args::Check) -> Result<Exit, Failure> { Err(Exit::Bug.because("not yet")) }
-pub fn inspect(_arguments: &args::Inspect) -> Result<Exit, Failure> { Err(Exit::Bug.because("not yet")) }
-pub fn config(_arguments: &args::Config) -> Result<Exit, Failure> { Err(Exit::Bug.because("not yet")) }
-pub fn demo_broker(_arguments: &args::DemoBroker) -> Result<Exit, Failure> { Err(Exit::Bug.because("not yet")) }
+pub fn load(_arguments: &args::Load) -> Result<Exit, Failure> {
+    Err(Exit::Bug.because("not yet"))
+}
+pub fn check(_arguments: &args::Check) -> Result<Exit, Failure> {
+    Err(Exit::Bug.because("not yet"))
+}
+pub fn inspect(_arguments: &args::Inspect) -> Result<Exit, Failure> {
+    Err(Exit::Bug.because("not yet"))
+}
+pub fn config(_arguments: &args::Config) -> Result<Exit, Failure> {
+    Err(Exit::Bug.because("not yet"))
+}
+pub fn demo_broker(_arguments: &args::DemoBroker) -> Result<Exit, Failure> {
+    Err(Exit::Bug.because("not yet"))
+}

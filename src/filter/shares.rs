@@ -40,9 +40,8 @@ impl Shares {
     }
 
     pub fn is_full(&self, user: &str) -> bool {
-        self.limit.is_some_and(|limit| {
-            self.admitted.get(&Fingerprint::of(user)).is_some_and(|admitted| *admitted >= limit)
-        })
+        self.limit
+            .is_some_and(|limit| self.admitted.get(&Fingerprint::of(user)).is_some_and(|admitted| *admitted >= limit))
     }
 
     pub fn record(&mut self, user: &str, admitted: bool) {

@@ -55,7 +55,13 @@ fn every_verdict_can_be_computed_again_by_sorting() {
                 let share = (judgement.level * sorted.len() as f64 - above) / equal;
                 assert_eq!(cut.threshold.value(), threshold, "seed {seed}");
                 assert!((cut.atom_share - share).abs() < 1e-9, "seed {seed}");
-                let weight = if value > threshold { 1.0 } else if value == threshold { share } else { 0.0 };
+                let weight = if value > threshold {
+                    1.0
+                } else if value == threshold {
+                    share
+                } else {
+                    0.0
+                };
                 assert!((judgement.weight - weight).abs() < 1e-9, "seed {seed}");
                 assert_eq!(judgement.verdict == Verdict::Admit, weight > 0.0, "seed {seed}");
             } else {
@@ -95,12 +101,18 @@ fn without_level_feedback_a_drop_admits_too_little() {
 #[test]
 fn a_silent_threshold_raises_the_alarm_and_forgets() {
     let mut filter = Filter::new(FilterRules { level_rate: 0.0, ..rules(0.1) });
-    (0..1_000).for_each(|i| { filter.consider(score(100.0 + (i * 37 % 97) as f32), 1, "u", EventTime::FIRST); });
+    (0..1_000).for_each(|i| {
+        filter.consider(score(100.0 + (i * 37 % 97) as f32), 1, "u", EventTime::FIRST);
+    });
     let admitted = filter.totals().admitted;
-    (0..161).for_each(|i| { filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST); });
+    (0..161).for_each(|i| {
+        filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST);
+    });
     assert_eq!(filter.totals().alarms, 1);
     assert!(filter.window_len() < 200, "{}", filter.window_len());
-    (0..100).for_each(|i| { filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST); });
+    (0..100).for_each(|i| {
+        filter.consider(score((i * 31 % 89) as f32), 1, "u", EventTime::FIRST);
+    });
     assert!(filter.totals().admitted > admitted, "learning starves after the drop");
 }
 
@@ -108,7 +120,8 @@ fn a_silent_threshold_raises_the_alarm_and_forgets() {
 fn nobody_owns_more_than_their_share_of_what_is_admitted() {
     let mut filter = Filter::new(FilterRules { max_share_per_user: 0.01, ..rules(0.1) });
     for index in 0..4_000 {
-        let (user, value) = if index % 4 == 0 { ("bot", 1_000.0 + index as f32) } else { ("user", (index % 71) as f32) };
+        let (user, value) =
+            if index % 4 == 0 { ("bot", 1_000.0 + index as f32) } else { ("user", (index % 71) as f32) };
         filter.consider(score(value), 1, user, EventTime::FIRST);
     }
     assert!(filter.totals().filtered_user_share > 500, "{:?}", filter.totals());
@@ -148,7 +161,9 @@ fn admitted(value: f32) -> AdmittedStep {
 #[test]
 fn draws_are_judged_again_by_the_present_threshold() {
     let mut filter = Filter::new(FilterRules { level_rate: 0.0, max_silence: false, ..rules(0.5) });
-    (0..200).for_each(|i| { filter.consider(score(i as f32), 1, "u", EventTime::FIRST); });
+    (0..200).for_each(|i| {
+        filter.consider(score(i as f32), 1, "u", EventTime::FIRST);
+    });
     let cut = filter.cut().unwrap();
     let mut buffer = Buffer::new(buffer_rules(ReplayRatio::Fixed(4.0)));
     let mut batches: Vec<Batch> = Vec::new();

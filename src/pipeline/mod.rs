@@ -187,8 +187,7 @@ impl Pipeline {
         for scored in self.scorer.score(trajectory, &states) {
             self.totals.units += 1;
             let batches_before = self.buffer.batches();
-            let judgement =
-                self.filter.consider(scored.score, scored.steps as u64, &trajectory.user, merged.at);
+            let judgement = self.filter.consider(scored.score, scored.steps as u64, &trajectory.user, merged.at);
             if judgement.verdict == Verdict::Admit {
                 self.admit(trajectory, &states, &scored, judgement.weight, judgement.cut.as_ref(), outputs);
             }
@@ -265,8 +264,6 @@ impl Totals {
     /// units = admitted + filtered + held + expired.
     pub fn is_conserved(&self, filter: &crate::filter::FilterTotals) -> bool {
         self.units == filter.admitted + filter.filtered + filter.held + self.expired
-            && self.steps
-                == filter.steps_admitted + filter.steps_filtered + filter.steps_held + self.steps_expired
+            && self.steps == filter.steps_admitted + filter.steps_filtered + filter.steps_held + self.steps_expired
     }
 }
-

@@ -58,7 +58,14 @@ impl Board {
         self.lock().clone()
     }
 
-    pub fn begin(&self, records_total: Option<u64>, records_before: u64, position: &Position, checkpoint: Option<u64>, restarts: u64) {
+    pub fn begin(
+        &self,
+        records_total: Option<u64>,
+        records_before: u64,
+        position: &Position,
+        checkpoint: Option<u64>,
+        restarts: u64,
+    ) {
         let mut status = self.lock();
         (status.records_total, status.records_before) = (records_total, records_before);
         status.position.clone_from(position);

@@ -49,11 +49,7 @@ const PIPELINE: &str = "pipeline";
 const META: &str = "meta";
 
 /// The state part and the digest.
-pub fn encode(
-    content: &Content,
-    meta: &Meta,
-    learned: &learner::Parts,
-) -> Result<(Vec<u8>, Digest), postcard::Error> {
+pub fn encode(content: &Content, meta: &Meta, learned: &learner::Parts) -> Result<(Vec<u8>, Digest), postcard::Error> {
     let lanes = postcard::to_stdvec(&content.intakes)?;
     let pipeline = postcard::to_stdvec(&content.pipeline)?;
     let mut digest = DigestBuilder::new();

@@ -113,11 +113,7 @@ impl Core {
     }
 
     /// Nothing may be lost silently: every record, event and unit has exactly one fate.
-    fn check_conservation(
-        &mut self,
-        barrier: &Barrier,
-        intakes: &[(Partition, IntakeState)],
-    ) -> Result<(), JobError> {
+    fn check_conservation(&mut self, barrier: &Barrier, intakes: &[(Partition, IntakeState)]) -> Result<(), JobError> {
         let mut records = RecordCounters::default();
         let mut closed = 0;
         for (partition, intake) in intakes {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use super::JobError;
+use super::board::Board;
 use super::gauges::{Gauges, Limits};
 use super::idle::IdleWatch;
 use super::kill::{KillMark, kill_self};
-use super::board::Board;
 use super::messages::{Barrier, IdleChange, LaneInput, Purpose, Records, Sealed};
 use crate::clock;
 use crate::position::{Partition, Position};
@@ -194,7 +194,8 @@ impl Feeder {
     /// A seal that is due but must wait for the one in flight stops the reading: else a slow disk would let the distance
     /// between two seals grow without bound.
     fn is_held_up(&self, reading: &Reading) -> bool {
-        reading.stage != Stage::Reading || (reading.in_flight && self.is_routine_due(reading) && self.plan.every_records.is_some())
+        reading.stage != Stage::Reading
+            || (reading.in_flight && self.is_routine_due(reading) && self.plan.every_records.is_some())
     }
 
     fn pause_and_resume(&mut self, reading: &mut Reading) -> Result<(), JobError> {

@@ -44,8 +44,7 @@ impl Gauges {
     pub fn is_ahead(&self, partition: Partition, limits: &Limits) -> bool {
         self.partitions.get(&partition).is_some_and(|gauge| {
             let queued = gauge.queued.load(Ordering::Relaxed);
-            queued > limits.queue_max
-                || (queued > 0 && gauge.lead.load(Ordering::Relaxed) > limits.ahead_max.millis())
+            queued > limits.queue_max || (queued > 0 && gauge.lead.load(Ordering::Relaxed) > limits.ahead_max.millis())
         })
     }
 }

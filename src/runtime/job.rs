@@ -119,8 +119,7 @@ pub fn read_outcome(state: &Path) -> Result<Option<Outcome>, JobError> {
 
 pub fn restore(sealed: Sealed, parts: Parts) -> Result<Restored, JobError> {
     let sequence = sealed.sequence.0;
-    let (content, meta) =
-        content::decode(&parts.state).map_err(|problem| JobError::Restore { sequence, problem })?;
+    let (content, meta) = content::decode(&parts.state).map_err(|problem| JobError::Restore { sequence, problem })?;
     let learned = learner::Parts { policy: parts.policy, optimizer: parts.optimizer };
     Ok(Restored { sealed, content, meta, learned })
 }
@@ -236,11 +235,7 @@ impl Beginning {
         }
     }
 
-    fn resumed(
-        spec: &JobSpec,
-        restored: Restored,
-        scorer: Scorer,
-    ) -> Result<Beginning, JobError> {
+    fn resumed(spec: &JobSpec, restored: Restored, scorer: Scorer) -> Result<Beginning, JobError> {
         let sequence = restored.sealed.sequence;
         let failed = |problem: String| JobError::Restore { sequence: sequence.0, problem };
         let learner = Learner::restore(spec.learner.clone(), &restored.learned);

@@ -129,9 +129,7 @@ fn send(topic: &mut DeadLetterTopic, letter: &DeadLetter) -> Result<(), KafkaErr
         letter.headers.iter().map(|header| (header.name.as_str(), header.value.as_ref().map(|value| &*value.0)));
     run.push((letter.offset, letter.timestamp), key.as_deref(), value.as_deref(), headers);
     match run.get(0) {
-        Some(record) => {
-            topic.send(&RefusedRecord { record, topic: &letter.topic, reason: letter.reason.name() })
-        }
+        Some(record) => topic.send(&RefusedRecord { record, topic: &letter.topic, reason: letter.reason.name() }),
         None => Ok(()),
     }
 }
@@ -152,9 +150,10 @@ impl DeadLetters {
                 }
                 file.append(&lines).map_err(JobError::Checkpoint)
             }
-            DeadLetters::Topic(topic) => {
-                letters.iter().try_for_each(|letter| send(topic, letter)).map_err(|error| JobError::Source(error.into()))
-            }
+            DeadLetters::Topic(topic) => letters
+                .iter()
+                .try_for_each(|letter| send(topic, letter))
+                .map_err(|error| JobError::Source(error.into())),
         }
     }
 }

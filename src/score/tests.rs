@@ -92,10 +92,8 @@ fn a_restored_scorer_goes_on_with_the_same_bits() {
 
 #[test]
 fn rewards_are_clipped_and_scores_beyond_f32_are_refused() {
-    let mut clipped = scorer(ScoreRules {
-        clip: Some((-1.0, 3.0)),
-        ..rules(Unit::Trajectory, ScoreKind::Reward, Baseline::None)
-    });
+    let mut clipped =
+        scorer(ScoreRules { clip: Some((-1.0, 3.0)), ..rules(Unit::Trajectory, ScoreKind::Reward, Baseline::None) });
     assert_eq!(scores(&mut clipped, &[1e300, -50.0]), [Some(2.0)]);
     let mut wild = scorer(rules(Unit::Trajectory, ScoreKind::Reward, Baseline::None));
     assert_eq!(scores(&mut wild, &[1e300]), [None]);
