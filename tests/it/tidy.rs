@@ -84,7 +84,7 @@ fn mentions(line: &str, name: &str) -> bool {
         let before = line[..at].chars().next_back();
         let after = line[at + name.len()..].chars().next();
         let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        !is_word(before) && (name.ends_with("::") || !is_word(after)) && before != Some(':') | name.starts_with("crate")
+        !is_word(before) && (name.ends_with("::") || !is_word(after))
     })
 }
 
@@ -94,7 +94,12 @@ fn product_lines(file: &Path) -> Vec<(usize, String)> {
         return Vec::new();
     }
     let text = fs::read_to_string(file).unwrap();
-    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+    // What is only there for tests stands at the end of a file; declarations of test modules may stand anywhere.
+    let end = text.match_indices("#[cfg(test)]\n").find(|(at, mark)| {
+        let next = text[at + mark.len()..].lines().next().unwrap_or_default();
+        !next.trim_end().ends_with(';')
+    });
+    let product = &text[..end.map_or(text.len(), |(at, _)| at)];
     product
         .lines()
         .enumerate()
