@@ -1,6 +1,6 @@
 //! Questions to a topic that are not reading it: where it begins and ends, what stands at a time or a place.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;

@@ -1,6 +1,6 @@
 //! Producing: idempotent, ordered, every delivery counted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
