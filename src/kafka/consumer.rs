@@ -166,7 +166,11 @@ impl TopicSource {
                     }
                 }
                 Err(rdkafka::error::KafkaError::PartitionEOF(partition)) => self.exhaust(partition),
-                Err(error) => self.survive(error)?,
+                Err(error) => {
+                    self.survive(error)?;
+                    // What was lost must be told before what comes after it.
+                    break;
+                }
             }
         }
         if messages == 0 {
