@@ -6,6 +6,7 @@
 
 mod binary;
 mod broker;
+mod docs;
 mod kafka_consumer;
 mod kafka_faults;
 mod kafka_files;
