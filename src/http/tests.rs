@@ -140,7 +140,9 @@ fn a_client_that_does_not_finish_its_head_is_put_out() {
 
 #[test]
 fn an_old_connection_is_closed_and_makes_room() {
-    let limits = Limits { connections_max: 1, connection_age_max: Duration::from_millis(200), ..Limits::default() };
+    // A silent connection would be closed at `head_wait` too: here only its age can do it.
+    let (age, silence) = (Duration::from_millis(200), Duration::from_secs(900));
+    let limits = Limits { connections_max: 1, connection_age_max: age, head_wait: silence, ..Limits::default() };
     let world = world(limits);
     let mut idle = connect(&world.server);
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n").expect("sent");

@@ -331,6 +331,7 @@ fn the_structural_digest_follows_meaning_not_spelling() {
         digest(&["mapping={ a = 1, b = { d = 1, c = 2 } }"]),
         digest(&["mapping={ b = { c = 2, d = 1 }, a = 1 }"])
     );
+    assert_eq!(digest(&["mapping.rules=[{ a = 1, b = 2 }]"]), digest(&["mapping.rules=[{ b = 2, a = 1 }]"]));
     let learning = |assignments: &[&str]| accepted("", &[], assignments).effective.learning_digest();
     assert_ne!(learning(&["filter.kappa=0.2"]), learning(&[]));
     assert_eq!(learning(&["checkpoint.keep=9"]), learning(&[]));
