@@ -100,7 +100,6 @@ fn metrics_are_rendered_as_prometheus_reads_them() {
 fn a_user_is_looked_up_by_a_percent_encoded_name() {
     let world = world(Limits::default());
     let time = EventTime::new(1_700_000_000_000).expect("a time of this century");
-    world.sessions.open("jörg & co", time);
     world.sessions.step("jörg & co", time);
     let (code, body) = get(&world.server, "/status?user=j%C3%B6rg+%26%20co");
     assert_eq!((code, &json(&body)["session"]["steps"]), (200, &1.into()));

@@ -468,11 +468,3 @@ fn the_stored_schema_is_the_one_that_the_program_prints() {
     let printed = format!("{:#}\n", schema());
     assert!(stored == printed, "schemas/config.schema.json is old: write it anew with `sluicebox config schema`");
 }
-
-#[test]
-fn the_replay_schedule_starts_at_64_passes_16_and_ends_at_1() {
-    let at = |admitted| ReplayRatio::Auto.draws(admitted);
-    assert_eq!((at(0), at(10_000), at(210_000), at(u64::MAX)), (64.0, 16.0, 1.0, 1.0));
-    assert!((1..300).all(|step| at(step * 1_000) <= at((step - 1) * 1_000)));
-    assert_eq!(ReplayRatio::Fixed(2.5).draws(7), 2.5);
-}
