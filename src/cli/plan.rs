@@ -15,7 +15,7 @@ use crate::kafka::{Connection, ConsumerSettings, DeadLetterTopic, TopicSource};
 use crate::learner::{GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Temperature, Vectors};
 use crate::live::Sessions;
 use crate::pipeline::{ActionForm, Breaker, PipelineRules};
-use crate::runtime::{JobError, JobSpec, KillMark, Limits, Mode, SealPlan};
+use crate::runtime::{Board, JobError, JobSpec, KillMark, Limits, Mode, SealPlan};
 use crate::score::ScoreRules;
 use crate::settings::{self, Settings, TauUnit};
 use crate::state::{Pooling, StateEncoder};
@@ -148,6 +148,7 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
         kill: paths.kill,
         mode: paths.mode,
         live: Arc::new(Sessions::new(LIVE_USERS_MAX)),
+        board: Arc::new(Board::default()),
         decoder,
         encoder,
     })

@@ -66,8 +66,8 @@ struct Reading {
     records: u64,
     records_since_cut: u64,
     last_cut: Instant,
-    /// Records behind the next mark of the journal.
-    beyond_mark: Vec<Records>,
+    /// Records behind the next cut, where a mark of the journal or a full count puts it.
+    behind_cut: Vec<Records>,
     stage: Stage,
 }
 
@@ -90,7 +90,7 @@ impl Feeder {
             records: 0,
             records_since_cut: 0,
             last_cut: clock::instant(),
-            beyond_mark: Vec::new(),
+            behind_cut: Vec::new(),
             stage: Stage::Reading,
         };
         while reading.stage != Stage::Done {
@@ -157,7 +157,8 @@ impl Feeder {
         if self.stop.load(Ordering::Relaxed) {
             return self.cut(reading, Purpose::Stop, Vec::new());
         }
-        if reading.ended.len() == self.position.len() {
+        let is_read = reading.ended.len() == self.position.len();
+        if is_read && reading.behind_cut.is_empty() {
             return self.cut(reading, Purpose::RangeRead, Vec::new());
         }
         if self.journal.front().is_some_and(|entry| entry.position == self.position)
@@ -169,6 +170,11 @@ impl Feeder {
         let changes = self.idle.as_mut().map(IdleWatch::changes).unwrap_or_default();
         if !changes.is_empty() || self.is_routine_due(reading) {
             self.cut(reading, Purpose::Routine, changes);
+            self.release_waiting(reading);
+        } else if is_read {
+            // The range ends before the next mark of the journal: nothing can reach it any more.
+            tracing::warn!(decisions = self.journal.len(), "the journal goes on behind the end of the range");
+            self.journal.clear();
             self.release_waiting(reading);
         }
     }
@@ -270,7 +276,7 @@ impl Feeder {
 
     fn release_waiting(&mut self, reading: &mut Reading) {
         let awoken = self.idle.as_mut().map(IdleWatch::awoken).unwrap_or_default();
-        let beyond = std::mem::take(&mut reading.beyond_mark);
+        let beyond = std::mem::take(&mut reading.behind_cut);
         for records in awoken.into_iter().chain(beyond) {
             self.hand_over(reading, records);
         }
@@ -278,13 +284,11 @@ impl Feeder {
 
     fn hand_over(&mut self, reading: &mut Reading, mut records: Records) {
         let partition = records.partition();
-        if let Some(mark) = self.journal.front().and_then(|entry| entry.position.get(&partition)) {
-            // What lies behind the mark waits for the cut there.
-            let behind = records.split_off(*mark);
-            if !behind.is_empty() {
-                reading.beyond_mark.push(behind);
-            }
-        }
+        // What lies behind the next cut waits for it.
+        let mark = self.journal.front().and_then(|entry| entry.position.get(&partition));
+        let behind_mark = mark.map(|mark| records.split_off(*mark));
+        let behind_count = records.split_at(self.room(reading));
+        reading.behind_cut.extend([Some(behind_count), behind_mark].into_iter().flatten().filter(|r| !r.is_empty()));
         let Some(next) = records.next_offset() else { return };
         let count = records.len() as u64;
         self.position.insert(partition, next);
@@ -299,6 +303,17 @@ impl Feeder {
             self.board.announce_kill();
             kill_self();
         }
+    }
+
+    /// Records that may still be handed over before the next cut by count, or before the death that was asked for.
+    fn room(&self, reading: &Reading) -> usize {
+        let cut = self.plan.every_records.map(|every| every.saturating_sub(reading.records_since_cut));
+        let death = match self.kill {
+            Some(KillMark::Record(mark)) => Some(mark.saturating_sub(reading.records)),
+            Some(KillMark::Disk(_)) | None => None,
+        };
+        let room = cut.into_iter().chain(death).min().unwrap_or(u64::MAX);
+        usize::try_from(room).unwrap_or(usize::MAX)
     }
 }
 

@@ -59,6 +59,8 @@ pub struct JobSpec {
     pub kill: Option<KillMark>,
     pub mode: Mode,
     pub live: Arc<Sessions>,
+    /// Where the job tells how it stands.
+    pub board: Arc<Board>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +100,14 @@ pub type Outcome = Restored;
 /// Opens the checkpoints of a state directory; broken ones are passed over, loudly.
 pub fn open_store(spec: &JobSpec) -> Result<(Store, Option<Restored>), JobError> {
     let disk: Arc<dyn Disk> = match spec.kill {
-        Some(KillMark::Disk(mark)) => Arc::new(MarkedDisk::new(Arc::new(RealDisk), mark, || kill_self())),
+        Some(KillMark::Disk(mark)) => {
+            let board = Arc::clone(&spec.board);
+            let die = move || {
+                board.announce_kill();
+                kill_self()
+            };
+            Arc::new(MarkedDisk::new(Arc::new(RealDisk), mark, die))
+        }
         Some(KillMark::Record(_)) | None => Arc::new(RealDisk),
     };
     let mut store = Store::open(disk, &spec.state, spec.keep).map_err(JobError::Checkpoint)?;
@@ -306,7 +315,7 @@ impl Wiring {
             Mode::Range { journal } => (None, journal.into_iter().skip(begin.meta.journal.len()).collect(), false),
         };
         let total = range.values().map(|bounds| Some(bounds.end?.raw() - bounds.start.raw())).sum();
-        let board = Arc::new(Board::default());
+        let board = spec.board;
         let before = begin.intakes.values().map(|intake| intake.counters().records).sum();
         board.begin(total, before, &begin.position, begin.parent.map(|parent| parent.0), begin.meta.restarts);
         let gauges = Arc::new(Gauges::new(range.keys().copied()));

@@ -127,6 +127,12 @@ impl Records {
     /// Keeps what lies before `mark` and gives back the rest.
     pub fn split_off(&mut self, mark: NextOffset) -> Records {
         let before = self.iter().take_while(|record| mark.is_past(record.offset)).count();
+        self.split_at(before)
+    }
+
+    /// Keeps the first `count` records and gives back the rest.
+    pub fn split_at(&mut self, count: usize) -> Records {
+        let before = count.min(self.len());
         let middle = self.range.start + before;
         let rest = Records { run: Arc::clone(&self.run), range: middle..self.range.end };
         self.range.end = middle;
