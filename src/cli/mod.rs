@@ -1,6 +1,7 @@
 //! The command line: each command joins the parts, runs them, and says what came of it.
 
 pub mod args;
+mod demo;
 mod load;
 mod plan;
 mod progress;
@@ -46,7 +47,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Inspect(arguments) => tools::inspect(&arguments),
         Command::Config(arguments) => tools::config(&arguments),
         Command::DemoBroker(arguments) => tools::demo_broker(&arguments),
-        Command::Demo(_) | Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
     }
 }
 
