@@ -6,6 +6,7 @@ mod progress;
 mod replay;
 mod run;
 mod tools;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -45,7 +46,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Inspect(arguments) => tools::inspect(&arguments),
         Command::Config(arguments) => tools::config(&arguments),
         Command::DemoBroker(arguments) => tools::demo_broker(&arguments),
-        Command::Demo(_) | Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
+        Command::VerifyResume(arguments) => verify::verify(&arguments),
+        Command::Demo(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
     }
 }
 
