@@ -88,7 +88,7 @@ fn a_second_process_on_one_state_directory_is_told_who_holds_it() {
         let error = StateDirectory::claim(&RealDisk, directory.path(), purpose).unwrap_err();
         assert!(matches!(error, Error::Locked { holder: Some(process), .. } if process == std::process::id()));
         assert!(error.to_string().ends_with(&format!("is in use by process {}", std::process::id())), "{error}");
-        assert_eq!(error.exit_code(), 69);
+        assert_eq!(error.exit_code(), 75);
     }
     drop(claim);
     StateDirectory::claim(&RealDisk, directory.path(), Purpose::Run).unwrap();

@@ -1,6 +1,7 @@
 //! The command line: each command joins the parts, runs them, and says what came of it.
 
 pub mod args;
+mod load;
 mod plan;
 mod progress;
 mod replay;
@@ -41,7 +42,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
-        Command::Load(arguments) => tools::load(&arguments),
+        Command::Load(arguments) => load::load(&arguments),
         Command::Check(arguments) => tools::check(&arguments),
         Command::Inspect(arguments) => tools::inspect(&arguments),
         Command::Config(arguments) => tools::config(&arguments),

@@ -11,7 +11,7 @@ use super::args::{self, FileSource as FileArguments};
 use super::plan::{self, Paths, job_failure};
 use super::progress::Progress;
 use super::{print_json, settings_from};
-use crate::checkpoint::{Purpose, RealDisk, StateDirectory, platform, replace_file};
+use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::Stopwatch;
 use crate::decode::Decoder;
 use crate::exit::{Exit, Failure};
@@ -95,12 +95,12 @@ fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Re
     if let Some(restored) = &restored {
         check_log(&mut *source, restored)?;
         if restored.sealed.manifest.facts.complete {
-            return Ok(read_back(state)?);
+            return read_back(state);
         }
     }
     let job = Job::start(spec, store, restored, source, range).map_err(job_failure)?;
     watch(job, arguments.machine_progress)?;
-    Ok(read_back(state)?)
+    read_back(state)
 }
 
 /// Shows progress until the job has ended.

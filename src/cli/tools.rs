@@ -1,9 +1,6 @@
 //! Commands around the job.
 use super::args;
 use crate::exit::{Exit, Failure};
-pub fn load(_arguments: &args::Load) -> Result<Exit, Failure> {
-    Err(Exit::Bug.because("not yet"))
-}
 pub fn check(_arguments: &args::Check) -> Result<Exit, Failure> {
     Err(Exit::Bug.because("not yet"))
 }

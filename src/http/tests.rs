@@ -100,7 +100,6 @@ fn metrics_are_rendered_as_prometheus_reads_them() {
 fn a_user_is_looked_up_by_a_percent_encoded_name() {
     let world = world(Limits::default());
     let time = EventTime::new(1_700_000_000_000).expect("a time of this century");
-    world.sessions.open("jörg & co", time);
     world.sessions.step("jörg & co", time);
     let (code, body) = get(&world.server, "/status?user=j%C3%B6rg+%26%20co");
     assert_eq!((code, &json(&body)["session"]["steps"]), (200, &1.into()));
@@ -140,7 +139,9 @@ fn a_client_that_does_not_finish_its_head_is_put_out() {
 
 #[test]
 fn an_old_connection_is_closed_and_makes_room() {
-    let limits = Limits { connections_max: 1, connection_age_max: Duration::from_millis(200), ..Limits::default() };
+    // A silent connection would be closed at `head_wait` too: here only its age can do it.
+    let (age, silence) = (Duration::from_millis(200), Duration::from_secs(900));
+    let limits = Limits { connections_max: 1, connection_age_max: age, head_wait: silence, ..Limits::default() };
     let world = world(limits);
     let mut idle = connect(&world.server);
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n").expect("sent");

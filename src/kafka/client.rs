@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
@@ -16,6 +16,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::error::{Complaint, KafkaError};
+use crate::clock;
 
 /// How to reach a cluster.
 #[derive(Clone, PartialEq)]
@@ -98,7 +99,7 @@ impl Connection {
         serve: &dyn Fn(),
     ) -> Result<Option<u32>, KafkaError> {
         const ONE_TRY: Duration = Duration::from_millis(500);
-        let begun = Instant::now();
+        let begun = clock::instant();
         loop {
             let left = self.connect_timeout.saturating_sub(begun.elapsed());
             match client.fetch_metadata(Some(topic), ONE_TRY.min(left.max(Duration::from_millis(1)))) {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -17,6 +17,7 @@ use super::cursor::Cursor;
 use super::error::KafkaError;
 use super::lookup::Lookup;
 use super::reader::{ConsumerSettings, RetentionGap, consumer, copy, raw};
+use crate::clock;
 use crate::position::{NextOffset, Offset, Partition, Position};
 use crate::source::{LogIdentity, Polled, Range, Record, Run, Source, SourceError};
 
@@ -44,7 +45,7 @@ impl TopicSource {
     /// Waits for a broker at most as long as the connection says.
     pub fn connect(settings: ConsumerSettings) -> Result<TopicSource, KafkaError> {
         let consumer = consumer(&settings.connection, &settings.group)?;
-        let begun = Instant::now();
+        let begun = clock::instant();
         let serve = || drop(consumer.poll(Duration::ZERO));
         let partitions = loop {
             match settings.connection.partitions_of(&settings.topic, consumer.client(), &serve)? {
@@ -165,7 +166,11 @@ impl TopicSource {
                     }
                 }
                 Err(rdkafka::error::KafkaError::PartitionEOF(partition)) => self.exhaust(partition),
-                Err(error) => self.survive(error)?,
+                Err(error) => {
+                    self.survive(error)?;
+                    // What was lost must be told before what comes after it.
+                    break;
+                }
             }
         }
         if messages == 0 {

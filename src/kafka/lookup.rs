@@ -1,6 +1,6 @@
 //! Questions to a topic that are not reading it: where it begins and ends, what stands at a time or a place.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -9,6 +9,7 @@ use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 use super::client::Ear;
 use super::error::KafkaError;
 use super::reader::{copy, raw};
+use crate::clock;
 use crate::position::{NextOffset, Offset, Partition, Position};
 use crate::source::{Record, Run};
 
@@ -66,7 +67,7 @@ impl Lookup<'_> {
         attempt: impl Fn() -> String,
         ask: impl Fn() -> Result<T, rdkafka::error::KafkaError>,
     ) -> Result<T, KafkaError> {
-        let begun = Instant::now();
+        let begun = clock::instant();
         loop {
             match ask() {
                 Ok(answer) => return Ok(answer),
@@ -134,7 +135,7 @@ impl Lookup<'_> {
         list.add_partition_offset(self.topic, raw(partition), offset)
             .and_then(|()| self.consumer.assign(&list))
             .map_err(|source| self.failed(attempt(), source))?;
-        let begun = Instant::now();
+        let begun = clock::instant();
         loop {
             match self.consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => {

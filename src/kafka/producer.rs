@@ -1,6 +1,6 @@
 //! Producing: idempotent, ordered, every delivery counted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -9,6 +9,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::client::{Connection, Ear, refused};
 use super::error::KafkaError;
 use super::reader::raw;
+use crate::clock;
 use crate::position::{NextOffset, Partition};
 
 /// Sends between two looks at what was delivered.
@@ -103,7 +104,7 @@ impl Producer {
 
     /// Returns when everything that was sent is on the brokers, with as many replicas as the topic wants.
     pub fn flush(&mut self, timeout: Duration) -> Result<(), KafkaError> {
-        let begun = Instant::now();
+        let begun = clock::instant();
         let flushed = loop {
             let left = timeout.saturating_sub(begun.elapsed());
             let flushed = self.producer.flush(left.min(Duration::from_secs(1)));

@@ -20,7 +20,7 @@ use crate::merge::{Merge, MergeState, Merged};
 use crate::position::Partition;
 use crate::score::{Scored, Scorer, ScorerState, Unit};
 use crate::state::StateEncoder;
-use crate::time::{EventTime, Span};
+use crate::time::Span;
 use crate::trajectory::{Step, Trajectory};
 
 /// What the policy chooses among.
@@ -208,14 +208,14 @@ impl Pipeline {
         outputs: &mut Outputs,
     ) {
         let Some(score) = scored.score else { return };
-        for index in scored.first_step..scored.first_step + scored.steps {
-            let step = &trajectory.steps[index];
+        let unit = trajectory.steps.iter().zip(states).skip(scored.first_step).take(scored.steps);
+        for (step, state) in unit {
             let Some(action) = self.action(step) else {
                 self.totals.steps_without_action += 1;
                 continue;
             };
             let propensity = step.decision.propensity.map(|propensity| propensity as f32);
-            let admitted = AdmittedStep { state: states[index].as_slice().into(), action, score, propensity };
+            let admitted = AdmittedStep { state: state.as_slice().into(), action, score, propensity };
             self.buffer.admit(admitted, weight, cut, &mut outputs.batches);
         }
     }

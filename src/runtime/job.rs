@@ -113,7 +113,7 @@ pub fn open_store(spec: &JobSpec) -> Result<(Store, Option<Restored>), JobError>
     let mut store = Store::open(disk, &spec.state, spec.keep).map_err(JobError::Checkpoint)?;
     let loaded = store.load_newest().map_err(JobError::Checkpoint)?;
     for passed_over in &loaded.passed_over {
-        metrics::counter!("sluicebox_broken_checkpoints_total").increment(1);
+        crate::telemetry::declared::BROKEN_CHECKPOINTS.add(1);
         tracing::error!(sequence = %passed_over.sequence, flaw = %passed_over.flaw, "checkpoint is broken and was passed over");
     }
     let restored = loaded.newest.map(|(sealed, parts)| restore(sealed, parts)).transpose()?;

@@ -93,9 +93,7 @@ pub struct Draft {
 #[derive(Debug, Clone)]
 pub struct Sealed {
     pub barrier: Arc<Barrier>,
-    pub sequence: u64,
     pub position: Position,
-    pub digest: String,
 }
 
 impl Records {

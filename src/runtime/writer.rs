@@ -92,13 +92,12 @@ impl Writer {
             complete: draft.barrier.purpose == Purpose::Complete,
             side_files,
         };
-        let digest = facts.digest.to_string();
         let parts = Parts { policy: learned.parts.policy, optimizer: learned.parts.optimizer, state };
         self.store.seal(sequence, &parts, facts).map_err(JobError::Checkpoint)?;
         self.parent = Some(sequence);
         *in_use = Some(holds.hold(sequence));
         self.board.sealed(sequence, &position, stopwatch.elapsed());
-        let sealed = Sealed { barrier: draft.barrier, sequence: sequence.0, position, digest };
+        let sealed = Sealed { barrier: draft.barrier, position };
         Ok(self.sealed.send(sealed).is_ok())
     }
 

@@ -151,7 +151,7 @@ impl Kind {
             Kind::Secret => secret(value),
             Kind::Properties => properties(value),
             Kind::Open => match value.as_table() {
-                Some(table) => Ok(Value::Table(sorted(table))),
+                Some(_) => Ok(value.clone()),
                 None => Err(REFUSED),
             },
         }
@@ -213,23 +213,6 @@ pub fn parse_length(text: &str) -> Option<Duration> {
 /// Reads `"64MiB"`.
 pub fn parse_size(text: &str) -> Option<u64> {
     text.parse::<ByteSize>().ok().map(|size| size.as_u64())
-}
-
-/// The same table with its keys in order, all the way down.
-pub fn sorted(table: &Table) -> Table {
-    let mut entries: Vec<(&String, &Value)> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| *key);
-    entries.into_iter().map(|(key, value)| (key.clone(), sorted_value(value))).collect()
-}
-
-fn sorted_value(value: &Value) -> Value {
-    match value {
-        Value::Table(table) => Value::Table(sorted(table)),
-        Value::Array(items) => Value::Array(items.iter().map(sorted_value).collect()),
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
-            value.clone()
-        }
-    }
 }
 
 fn flag(value: &Value) -> Result<Value, Refusal> {
@@ -350,7 +333,7 @@ fn secret(value: &Value) -> Result<Value, Refusal> {
 fn properties(value: &Value) -> Result<Value, Refusal> {
     let mut flat = Table::new();
     flatten(value.as_table().ok_or(REFUSED)?, "", &mut flat)?;
-    Ok(Value::Table(sorted(&flat)))
+    Ok(Value::Table(flat))
 }
 
 fn flatten(table: &Table, prefix: &str, flat: &mut Table) -> Result<(), Refusal> {

@@ -67,6 +67,19 @@ fn a_topic_that_holds_records_is_loaded_only_when_asked_to_append() {
 }
 
 #[test]
+fn a_loaded_log_is_kept_however_old_or_far_ahead_its_times_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, topic) = (directory.path().join("lines"), unique("old"));
+    // 2001 and 2099: brokers delete the one after a week and refuse the other, unless they are told.
+    fs::write(&file, "{\"user\":\"u\",\"ts\":1000000000000}\n{\"user\":\"u\",\"ts\":4100000000000}\n").unwrap();
+    load(&topic, &file, false).unwrap();
+    let records = everything(&mut topics::open(&shared().bootstrap(), &topic));
+    let times: Vec<_> = records.values().flatten().filter_map(|record| record.timestamp).collect();
+    assert_eq!(times, [1_000_000_000_000, 4_100_000_000_000]);
+    assert_eq!(topics::setting(&shared().bootstrap(), &topic, "retention.ms").as_deref(), Some("-1"));
+}
+
+#[test]
 fn a_topic_with_another_count_of_partitions_is_not_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let (file, topic) = (directory.path().join("lines"), unique("count"));

@@ -4,11 +4,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
+mod binary;
 mod broker;
+mod docs;
 mod kafka_consumer;
 mod kafka_faults;
 mod kafka_files;
 mod kafka_producer;
 mod kafka_ranges;
 mod processes;
+mod replay;
+mod tidy;
 mod topics;

@@ -5,8 +5,8 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::binary::{json_of, repository};
 use crate::broker;
-use crate::process::{json_of, repository};
 
 const LOG: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
 
@@ -28,10 +28,19 @@ fn temporary() -> (tempfile::TempDir, String) {
 #[test]
 fn a_topic_and_the_file_it_was_loaded_from_end_in_the_same_digest() {
     let broker = broker::shared();
-    let topic = broker::unique_topic("recsim");
+    let topic = broker::unique("recsim");
     let bootstrap = format!("kafka.brokers={}", broker.bootstrap());
     let loaded = json_of([
-        "load", &repository(LOG), "-c", "configs/recsim.toml", "--topic", &topic, "--partitions", "4", "--set", &bootstrap,
+        "load",
+        &repository(LOG),
+        "-c",
+        "configs/recsim.toml",
+        "--topic",
+        &topic,
+        "--partitions",
+        "4",
+        "--set",
+        &bootstrap,
         "--json",
     ]);
     assert_eq!(loaded["records"], 32_157);
@@ -49,12 +58,19 @@ fn a_topic_and_the_file_it_was_loaded_from_end_in_the_same_digest() {
     assert_eq!(topic_report["records"], 32_157);
 
     // Poll sizes, fetch settings and threads are nobody's business but the machine's.
-    let other_way = from_topic(&format!("{state}-other"), &[
-        "--set", "runtime.threads=3",
-        "--set", "kafka.properties={\"fetch.message.max.bytes\"=\"20000\", \"queued.max.messages.kbytes\"=\"64\"}",
-        "--set", "checkpoint.every_records=1000",
-        "--set", "merge.queue_max=3",
-    ]);
+    let other_way = from_topic(
+        &format!("{state}-other"),
+        &[
+            "--set",
+            "runtime.threads=3",
+            "--set",
+            "kafka.properties={\"fetch.message.max.bytes\"=\"20000\", \"queued.max.messages.kbytes\"=\"64\"}",
+            "--set",
+            "checkpoint.every_records=1000",
+            "--set",
+            "merge.queue_max=3",
+        ],
+    );
     assert_eq!(other_way["digest"], file_report["digest"], "{other_way:#}");
     let other_settings = from_file(&format!("{state}-kappa"), &["--set", "filter.kappa=.2"]);
     assert_ne!(other_settings["digest"], file_report["digest"]);
@@ -75,15 +91,22 @@ fn the_best_sessions_are_admitted_and_the_counts_add_up() {
     assert_eq!((count("records"), count("trajectories")), (32_157, 200));
 
     let labels = fs::read_to_string(repository("tests/data/recsim_iev_mix_200.labels.csv")).unwrap();
-    let logger: BTreeMap<&str, &str> =
-        labels.lines().skip(1).filter_map(|line| line.split_once(',')).map(|(s, rest)| (s, rest.split(',').next().unwrap())).collect();
+    let logger: BTreeMap<&str, &str> = labels
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(','))
+        .map(|(s, rest)| (s, rest.split(',').next().unwrap()))
+        .collect();
     let lines = fs::read_to_string(&decisions).unwrap();
     let admitted: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .filter(|line| line["verdict"] == "admit")
         .collect();
-    let best = admitted.iter().filter(|line| !["random", "popular"].contains(&logger[line["session"].as_str().unwrap()])).count();
+    let best = admitted
+        .iter()
+        .filter(|line| !["random", "popular"].contains(&logger[line["session"].as_str().unwrap()]))
+        .count();
     assert!(best as f64 >= 0.6 * admitted.len() as f64, "{best} of {} admitted sessions", admitted.len());
     assert_eq!(admitted.len() as u64, count("admitted"));
 
@@ -99,10 +122,23 @@ fn every_verdict_in_the_decision_log_can_be_computed_again_by_sorting() {
         let (kept, state) = temporary();
         let decisions = kept.path().join("decisions.jsonl");
         let unit_setting = format!("filter.unit={unit}");
-        from_file(&state, &[
-            "--decisions", &decisions.to_string_lossy(), "--set", &unit_setting, "--set", "score.kind=advantage",
-            "--set", "score.baseline=linear", "--set", "score.generation=20", "--set", "learner.replay_ratio=0",
-        ]);
+        from_file(
+            &state,
+            &[
+                "--decisions",
+                &decisions.to_string_lossy(),
+                "--set",
+                &unit_setting,
+                "--set",
+                "score.kind=advantage",
+                "--set",
+                "score.baseline=linear",
+                "--set",
+                "score.generation=20",
+                "--set",
+                "learner.replay_ratio=0",
+            ],
+        );
         let mut window: Vec<f64> = Vec::new();
         let mut judged = 0;
         for line in fs::read_to_string(&decisions).unwrap().lines() {
@@ -123,7 +159,13 @@ fn every_verdict_in_the_decision_log_can_be_computed_again_by_sorting() {
                 let equal = sorted.iter().filter(|other| **other == threshold).count() as f64;
                 let share = (mass - above) / equal;
                 assert!((share - line["atom_share"].as_f64().unwrap()).abs() < 1e-9, "{line}");
-                let weight = if score > threshold { 1.0 } else if score == threshold { share } else { 0.0 };
+                let weight = if score > threshold {
+                    1.0
+                } else if score == threshold {
+                    share
+                } else {
+                    0.0
+                };
                 if line["reason"] != "user_share" {
                     assert!((weight - line["weight"].as_f64().unwrap()).abs() < 1e-9, "{line}");
                     assert_eq!(line["verdict"] == "admit", weight > 0.0, "{line}");
@@ -142,7 +184,8 @@ fn the_other_logs_can_be_read_by_their_mappings() {
     for (config, file, events) in [("cb_synth", "cb_synth_5k", 5_000), ("otto", "otto20", 862)] {
         let (_kept, state) = temporary();
         let (config, file) = (format!("configs/{config}.toml"), repository(&format!("tests/data/{file}.jsonl.gz")));
-        let report = json_of(["replay", "-c", &config, "--file", &file, "--partitions", "2", "--state", &state, "--json"]);
+        let report =
+            json_of(["replay", "-c", &config, "--file", &file, "--partitions", "2", "--state", &state, "--json"]);
         assert_eq!((&report["records"], &report["malformed"]), (&events.into(), &0.into()), "{report:#}");
         assert!(report["trajectories"].as_u64() > Some(0), "{report:#}");
     }

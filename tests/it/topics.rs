@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset as RawOffset, TopicPartitionList};
@@ -115,6 +115,13 @@ pub fn numbered(range: std::ops::Range<u32>) -> Vec<String> {
 
 pub fn raw(position: &Position) -> Vec<u64> {
     position.values().map(|next| next.raw()).collect()
+}
+
+/// One setting of a topic, as the broker has it.
+pub fn setting(bootstrap: &str, topic: &str, name: &str) -> Option<String> {
+    let resource = ResourceSpecifier::Topic(topic);
+    let results = block_on(admin(bootstrap).describe_configs([&resource], &AdminOptions::new())).unwrap();
+    results.into_iter().next()?.unwrap().get(name)?.value.clone()
 }
 
 fn send(producer: &BaseProducer, topic: &str, partition: i32, first_time: i64, values: &[String]) {

@@ -26,7 +26,8 @@ pub fn json_of<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value
 
 /// The one object on standard output.
 pub fn parse(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("not one JSON object ({error}): {}", told(output)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("not one JSON object ({error}): {}", told(output)))
 }
 
 /// Runs to the end and expects this exit code; gives back what was said on standard error.

@@ -1,0 +1,68 @@
+//! `load`: a file of JSON lines into a topic, as if Java producers had written it.
+
+use serde::Serialize;
+
+use super::args;
+use super::plan::{self, job_failure};
+use super::replay::line_keys;
+use super::{print_json, settings_from};
+use crate::clock::Stopwatch;
+use crate::exit::{Exit, Failure};
+use crate::kafka::{Compression, LoadSettings};
+use crate::runtime::JobError;
+
+/// What `load --json` prints; `schemas/load-report.v1.schema.json`.
+#[derive(Debug, Serialize)]
+struct LoadReport {
+    topic: String,
+    partitions: u32,
+    records: u64,
+    bytes: u64,
+    records_by_partition: Vec<u64>,
+    topic_was_created: bool,
+    elapsed_seconds: f64,
+}
+
+pub fn load(arguments: &args::Load) -> Result<Exit, Failure> {
+    let settings = settings_from(&arguments.settings)?;
+    let topic = match &arguments.topic {
+        Some(topic) => topic.clone(),
+        None => settings.kafka.topic().map_err(|error| error.exit().because(error))?.to_owned(),
+    };
+    let decoder = plan::decoder(&settings)?;
+    let watch = Stopwatch::start();
+    let mut said = Stopwatch::start();
+    let mut progress = |records: u64| {
+        if said.seconds() >= 2.0 {
+            said = Stopwatch::start();
+            eprintln!("{records} records");
+        }
+    };
+    let target = LoadSettings {
+        connection: plan::connection(&settings),
+        topic: topic.clone(),
+        partitions: arguments.partitions,
+        append: arguments.append,
+        compression: Compression::default(),
+    };
+    let loaded = crate::kafka::load(&target, &arguments.file, &line_keys(&decoder), &mut progress);
+    let loaded = loaded.map_err(|error| job_failure(JobError::Source(error.into())))?;
+    let report = LoadReport {
+        topic,
+        partitions: arguments.partitions,
+        records: loaded.records,
+        bytes: loaded.bytes,
+        records_by_partition: loaded.records_by_partition,
+        topic_was_created: loaded.topic_was_created,
+        elapsed_seconds: watch.seconds(),
+    };
+    if arguments.json {
+        print_json(&report)?;
+    } else {
+        println!(
+            "{} records ({} bytes) in {} partitions of {}: {:?}",
+            report.records, report.bytes, report.partitions, report.topic, report.records_by_partition
+        );
+    }
+    Ok(Exit::Success)
+}
