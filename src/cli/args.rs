@@ -150,6 +150,9 @@ SIGTERM or Ctrl-C: stop fetching, finish what was read, seal, commit, end with 0
 pub struct Run {
     #[command(flatten)]
     pub settings: SettingsFrom,
+    /// Go on from what a replay has left in the state directory, which belongs to `run` from then on
+    #[arg(long)]
+    pub adopt: bool,
     /// Where checkpoints go [default: checkpoint.directory of the settings]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

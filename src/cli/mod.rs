@@ -8,6 +8,7 @@ mod progress;
 mod replay;
 mod run;
 mod tools;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -48,7 +49,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Config(arguments) => tools::config(&arguments),
         Command::DemoBroker(arguments) => tools::demo_broker(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
-        Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
+        Command::VerifyResume(arguments) => verify::verify(&arguments),
+        Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
     }
 }
 

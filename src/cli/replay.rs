@@ -48,7 +48,7 @@ struct KeptRange {
     range: Range,
 }
 
-const RANGE_FILE: &str = "range.json";
+pub const RANGE_FILE: &str = "range.json";
 
 pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
     let settings = settings_from(&arguments.settings)?;
