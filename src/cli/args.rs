@@ -193,6 +193,9 @@ pub struct Replay {
     /// Die by SIGKILL at a mark of progress: record:N or disk:N
     #[arg(long, value_name = "MARK", hide = true)]
     pub kill_at: Option<KillMark>,
+    /// Wait for offsets of --until that are not written yet
+    #[arg(long, hide = true)]
+    pub wait: bool,
     /// Tell the parent process how things stand
     #[arg(long, hide = true)]
     pub machine_progress: bool,

@@ -12,6 +12,7 @@ mod inspect;
 mod simulate;
 mod config;
 mod broker;
+mod demo;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -52,7 +53,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),
         Command::DemoBroker(arguments) => broker::demo_broker(&arguments),
-        Command::Demo(_) | Command::VerifyResume(_) => Err(Exit::Bug.because("not yet")),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::VerifyResume(_) => Err(Exit::Bug.because("not yet")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a row of a batch weighs: the loss is -(1/rows) * sum_i w_i log pi(a_i | s_i), and only w differs.
 //!
 //! R is the score the filter compared, nu the threshold at the draw, c in (0, 1] the share with which the exact solution
-//! of max_Q E_Q[R], dQ/dP <= 1/kappa holds the row: 1 above nu, the atom's share varrho on it. A = (R - nu)_+.
+//! of `max_Q E_Q[R]`, dQ/dP <= 1/kappa holds the row: 1 above nu, the atom's share varrho on it. A = (R - nu)_+.
 //!
 //! | objective | w | scale |
 //! |---|---|---|

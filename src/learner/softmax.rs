@@ -1,6 +1,6 @@
 //! The softmax head: pi(a | s) = exp(q(s) . e_a) / sum over what could be shown of exp(q(s) . e_b).
 //!
-//! d log pi / d q = e_a - E_pi[e], and d log pi / d e_b = (1{b = a} - pi(b | s)) q. A row with a candidate set visits its
+//! d log pi / d q = e_a - E_pi(e), and d log pi / d e_b = (1{b = a} - pi(b | s)) q. A row with a candidate set visits its
 //! candidates only; rows without one are normalized over all known items, by matrix products over blocks of rows.
 
 use std::sync::Arc;

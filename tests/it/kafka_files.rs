@@ -28,7 +28,7 @@ pub fn lines(count: u64) -> String {
     for n in 0..count {
         let time = 1_700_000_000_000 + (n * 7919) % 1000 * 1000;
         text += &match n % 20 {
-            7 => "this is not JSON\n".to_owned(),
+            0 | 7 => "this is not JSON\n".to_owned(),
             9 => format!("\n{{\"ts\":{time}}}\n"),
             11 => format!("{{\"user\":\"u{}\"}}\r\n", n % 17),
             _ => format!("{{\"user\":\"u{}\",\"ts\":{time},\"n\":{n}}}\n", n % 17),
