@@ -92,6 +92,9 @@ pub enum Command {
     /// An embedded broker in a process of its own, for demo and tests
     #[command(hide = true)]
     DemoBroker(DemoBroker),
+    /// The demo's log, written at a pace that a person can watch
+    #[command(hide = true)]
+    DemoSimulator(DemoSimulator),
 }
 
 /// Where settings come from.
@@ -194,6 +197,9 @@ pub struct Replay {
     /// Die by SIGKILL at a mark of progress: record:N or disk:N
     #[arg(long, value_name = "MARK", hide = true)]
     pub kill_at: Option<KillMark>,
+    /// Wait for offsets of --until that are not written yet
+    #[arg(long, hide = true)]
+    pub wait: bool,
     /// Tell the parent process how things stand
     #[arg(long, hide = true)]
     pub machine_progress: bool,
@@ -358,6 +364,14 @@ pub enum Config {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DemoSimulator {
+    #[command(flatten)]
+    pub settings: SettingsFrom,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub partitions: u32,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! The command line: each command joins the parts, runs them, and says what came of it.
 
 pub mod args;
+mod broker;
+mod demo;
 mod load;
 mod plan;
 mod progress;
@@ -45,8 +47,10 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => tools::check(&arguments),
         Command::Inspect(arguments) => tools::inspect(&arguments),
         Command::Config(arguments) => tools::config(&arguments),
-        Command::DemoBroker(arguments) => tools::demo_broker(&arguments),
-        Command::Demo(_) | Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
+        Command::DemoBroker(arguments) => broker::demo_broker(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::DemoSimulator(arguments) => demo::demo_simulator(&arguments),
+        Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
     }
 }
 

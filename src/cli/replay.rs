@@ -16,6 +16,7 @@ use crate::clock::Stopwatch;
 use crate::decode::Decoder;
 use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
+use crate::position::NextOffset;
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};
@@ -161,7 +162,12 @@ fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -
     }
     let boundary = |text: &str| text.parse::<Boundary>().map_err(|error| job_failure(JobError::Source(error.into())));
     let (from, until) = (boundary(&arguments.from)?, boundary(&arguments.until)?);
-    let range = resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
+    let mut range = resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
+    if let (true, Boundary::Offsets(ends)) = (arguments.wait, &until) {
+        for (partition, bounds) in &mut range {
+            bounds.end = ends.get(partition).map(|end| NextOffset::boundary(*end));
+        }
+    }
     let kept = KeptRange {
         from: arguments.from.clone(),
         until: arguments.until.clone(),

@@ -10,6 +10,3 @@ pub fn inspect(_arguments: &args::Inspect) -> Result<Exit, Failure> {
 pub fn config(_arguments: &args::Config) -> Result<Exit, Failure> {
     Err(Exit::Bug.because("not yet"))
 }
-pub fn demo_broker(_arguments: &args::DemoBroker) -> Result<Exit, Failure> {
-    Err(Exit::Bug.because("not yet"))
-}
