@@ -91,6 +91,9 @@ pub enum Command {
     /// An embedded broker in a process of its own, for demo and tests
     #[command(hide = true)]
     DemoBroker(DemoBroker),
+    /// The demo's log, written at a pace that a person can watch
+    #[command(hide = true)]
+    DemoSimulator(DemoSimulator),
 }
 
 /// Where settings come from.
@@ -365,6 +368,14 @@ pub enum Config {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DemoSimulator {
+    #[command(flatten)]
+    pub settings: SettingsFrom,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub partitions: u32,
 }
 
 #[derive(Debug, Args)]

@@ -55,6 +55,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Config(arguments) => config::config(&arguments),
         Command::DemoBroker(arguments) => broker::demo_broker(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
+        Command::DemoSimulator(arguments) => demo::demo_simulator(&arguments),
         Command::VerifyResume(arguments) => verify::verify(&arguments),
     }
 }

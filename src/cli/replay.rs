@@ -16,6 +16,7 @@ use crate::clock::Stopwatch;
 use crate::decode::Decoder;
 use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
+use crate::position::NextOffset;
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
 use crate::position::NextOffset;
 use crate::settings::{Class, Settings};

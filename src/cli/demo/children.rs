@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 
-use super::{Stage, TOPIC};
+use super::{PARTITIONS, Stage, TOPIC};
 use crate::cli::progress::MACHINE_PREFIX;
 use crate::exit::{Exit, Failure};
 
@@ -45,6 +45,15 @@ fn tie_to_parent(command: &mut Command) {
     }
 }
 
+/// The settings of the demo, and where its broker is.
+fn settings_for(command: &mut Command, stage: &Stage, broker: &Broker) {
+    command.arg("-c").arg(&stage.settings_file).args(["--log", "error"]);
+    for setting in &stage.set {
+        command.args(["--set", setting]);
+    }
+    command.args(["--set", &format!("kafka.brokers={}", broker.address), "--set", &format!("kafka.topics={TOPIC}")]);
+}
+
 fn spawn(mut command: Command, what: &str) -> Result<Guarded, Failure> {
     command.spawn().map(Guarded).map_err(|error| Exit::Io.because(format!("could not start the {what}: {error}")))
 }
@@ -78,18 +87,21 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    pub fn start(
-        settings: &Path,
-        address: &str,
-        topic: &str,
-        partitions: u32,
-        rate: f64,
-    ) -> Result<Simulator, Failure> {
-        let mut command = command("simulate")?;
-        command.arg("-c").arg(settings).args(["--topic", topic, "--partitions", &partitions.to_string()]);
-        command.args(["--rate", &rate.to_string(), "--log", "warn", "--json"]);
-        command.args(["--set", &format!("kafka.brokers={address}")]).stdout(Stdio::null()).stderr(Stdio::null());
+    pub fn start(stage: &Stage, broker: &Broker) -> Result<Simulator, Failure> {
+        let mut command = command("demo-simulator")?;
+        command.args(["--partitions", &PARTITIONS.to_string()]);
+        settings_for(&mut command, stage, broker);
+        command.stderr(Stdio::inherit());
         Ok(Simulator { child: spawn(command, "simulator")? })
+    }
+
+    /// Records that each partition will hold; waits until the log has been played.
+    pub fn counts(&mut self) -> Result<Vec<u64>, Failure> {
+        let mut line = String::new();
+        if let Some(stdout) = self.child.0.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line).map_err(|error| Exit::Io.because(error))?;
+        }
+        serde_json::from_str(&line).map_err(|_| Exit::Bug.because("the simulator ended without a log"))
     }
 
     pub fn end(&mut self) -> Result<(), Failure> {
@@ -107,14 +119,14 @@ pub struct Learner {
 }
 
 impl Learner {
-    pub fn start(stage: &Stage, broker: &Broker, state: &Path) -> Result<Learner, Failure> {
+    pub fn start(stage: &Stage, broker: &Broker, counts: &[u64], state: &Path) -> Result<Learner, Failure> {
         let ends: Vec<String> =
-            stage.counts.iter().map(|(partition, count)| format!("{partition}:{count}")).collect();
+            (0..).zip(counts).map(|(partition, count): (u32, _)| format!("{partition}:{count}")).collect();
         let mut command = command("replay")?;
-        command.arg("-c").arg(&stage.settings_file).arg("--state").arg(state).args(["--json", "--machine-progress"]);
+        command.arg("--state").arg(state).args(["--json", "--machine-progress"]);
         command.args(["--from", "earliest", "--until", &format!("offset={}", ends.join(",")), "--wait"]);
-        command.args(["--set", &format!("kafka.brokers={}", broker.address), "--log", "error"]);
-        command.args(["--set", &format!("kafka.topics={TOPIC}")]).stderr(Stdio::piped());
+        settings_for(&mut command, stage, broker);
+        command.stderr(Stdio::piped());
         let mut child = spawn(command, "learner")?;
         let (sender, news) = channel();
         let complaints = child.0.stderr.take().map(|stderr| {
@@ -133,6 +145,15 @@ impl Learner {
         self.news.try_iter().collect()
     }
 
+    /// What it said before it ended, to the last word.
+    pub fn last_news(&mut self) -> Vec<Value> {
+        if let Some(complaints) = self.complaints.take() {
+            // A thread that panicked has nothing more to say.
+            let _ = complaints.join();
+        }
+        self.news()
+    }
+
     /// SIGKILL: no destructor runs, no buffer is flushed.
     pub fn kill(&mut self) {
         let _ = self.child.0.kill();
@@ -142,7 +163,8 @@ impl Learner {
     /// Its report, when it has ended well.
     pub fn finished(&mut self) -> Result<Option<Value>, Failure> {
         let Some(status) = self.child.0.try_wait().map_err(|error| Exit::Io.because(error))? else { return Ok(None) };
-        let said = |thread: Option<JoinHandle<String>>| thread.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let said =
+            |thread: Option<JoinHandle<String>>| thread.and_then(|thread| thread.join().ok()).unwrap_or_default();
         let (answer, complaints) = (said(self.answer.take()), said(self.complaints.take()));
         if !status.success() {
             return Err(Exit::Bug.because(format!("the learner failed ({status}): {complaints}")));
