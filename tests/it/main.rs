@@ -14,5 +14,6 @@ mod kafka_producer;
 mod kafka_ranges;
 mod processes;
 mod replay;
+mod run;
 mod tidy;
 mod topics;
