@@ -1,7 +1,6 @@
 //! What can be typed: commands, flags and their help. Nothing here runs anything.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -92,6 +91,9 @@ pub enum Command {
     /// An embedded broker in a process of its own, for demo and tests
     #[command(hide = true)]
     DemoBroker(DemoBroker),
+    /// The demo's log, written at a pace that a person can watch
+    #[command(hide = true)]
+    DemoSimulator(DemoSimulator),
 }
 
 /// Where settings come from.
@@ -150,6 +152,9 @@ SIGTERM or Ctrl-C: stop fetching, finish what was read, seal, commit, end with 0
 pub struct Run {
     #[command(flatten)]
     pub settings: SettingsFrom,
+    /// Go on from what a replay has left in the state directory, which belongs to `run` from then on
+    #[arg(long)]
+    pub adopt: bool,
     /// Where checkpoints go [default: checkpoint.directory of the settings]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -194,6 +199,9 @@ pub struct Replay {
     /// Die by SIGKILL at a mark of progress: record:N or disk:N
     #[arg(long, value_name = "MARK", hide = true)]
     pub kill_at: Option<KillMark>,
+    /// Wait for offsets of --until that are not written yet
+    #[arg(long, hide = true)]
+    pub wait: bool,
     /// Tell the parent process how things stand
     #[arg(long, hide = true)]
     pub machine_progress: bool,
@@ -269,6 +277,8 @@ pub struct Inspect {
     /// Print one JSON object on stdout instead of a description
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub settings: SettingsFrom,
 }
 
 impl Inspect {
@@ -361,15 +371,20 @@ pub enum Config {
 }
 
 #[derive(Debug, Args)]
+pub struct DemoSimulator {
+    #[command(flatten)]
+    pub settings: SettingsFrom,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub partitions: u32,
+}
+
+#[derive(Debug, Args)]
 pub struct DemoBroker {
     /// Topics to make
     #[arg(long = "topic", value_name = "TOPIC")]
     pub topics: Vec<String>,
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub partitions: u32,
-    /// Where to listen, for the parent to be told; by default any free port
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
 }
 
 #[cfg(test)]

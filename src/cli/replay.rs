@@ -16,7 +16,9 @@ use crate::clock::Stopwatch;
 use crate::decode::Decoder;
 use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
+use crate::position::NextOffset;
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
+use crate::position::NextOffset;
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};
 use crate::source::{LogIdentity, Range, Source};
@@ -163,7 +165,12 @@ fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -
         text.parse::<Boundary>().map_err(|error| Exit::Usage.because(format!("{flag} {text}: {error}")))
     };
     let (from, until) = (boundary("--from", &arguments.from)?, boundary("--until", &arguments.until)?);
-    let range = resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
+    let mut range = resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
+    if let (true, Boundary::Offsets(ends)) = (arguments.wait, &until) {
+        for (partition, bounds) in &mut range {
+            bounds.end = ends.get(partition).map(|end| NextOffset::boundary(*end));
+        }
+    }
     let kept = KeptRange {
         from: arguments.from.clone(),
         until: arguments.until.clone(),

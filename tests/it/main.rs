@@ -9,7 +9,7 @@ mod broker;
 mod crash;
 mod determinism;
 mod docs;
-//FAIL
+mod failures;
 mod kafka_consumer;
 mod kafka_faults;
 mod kafka_files;
