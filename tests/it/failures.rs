@@ -330,12 +330,17 @@ fn a_wrong_setting_ends_with_78_and_the_likely_name() {
 
 #[test]
 fn a_wrong_range_ends_with_64_and_the_accepted_forms() {
-    for (from, until) in [("yesterday", "now"), ("earliest", "last=1d"), ("offset=x", "now"), ("ts=2026-13-01", "now")]
-    {
+    let cases = [
+        (["yesterday", "now"], "--from yesterday"),
+        (["offset=x", "now"], "--from offset=x"),
+        (["ts=2026-13-01", "now"], "--from ts=2026-13-01"),
+        (["earliest", "soon"], "--until soon"),
+        (["earliest", "last=1d"], "can only be where a range begins"),
+    ];
+    for ([from, until], words) in cases {
         let directory = tempfile::tempdir().unwrap();
         let said = failure_of(otto(&directory.path().join("state"), &["--from", from, "--until", until]), 64);
-        let wrong = if until == "now" { format!("--from {from}") } else { format!("--until {until}") };
-        assert_says(&said, &[&wrong]);
+        assert_says(&said, &[words]);
     }
 }
 
