@@ -160,8 +160,10 @@ fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -
         }
         return Ok(kept.range);
     }
-    let boundary = |text: &str| text.parse::<Boundary>().map_err(|error| job_failure(JobError::Source(error.into())));
-    let (from, until) = (boundary(&arguments.from)?, boundary(&arguments.until)?);
+    let boundary = |flag: &str, text: &str| {
+        text.parse::<Boundary>().map_err(|error| Exit::Usage.because(format!("{flag} {text}: {error}")))
+    };
+    let (from, until) = (boundary("--from", &arguments.from)?, boundary("--until", &arguments.until)?);
     let mut range = resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
     if let (true, Boundary::Offsets(ends)) = (arguments.wait, &until) {
         for (partition, bounds) in &mut range {

@@ -6,7 +6,10 @@
 
 mod binary;
 mod broker;
+mod crash;
+mod determinism;
 mod docs;
+mod failures;
 mod kafka_consumer;
 mod kafka_faults;
 mod kafka_files;
