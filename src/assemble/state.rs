@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Interaction;
 use crate::position::{Partition, Place};
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
 
 use super::Lane;
 use super::agenda::Agenda;
@@ -58,6 +58,11 @@ impl LaneState {
 
     pub fn counters(&self) -> &LaneCounters {
         &self.counters
+    }
+
+    /// Events before it are late.
+    pub fn watermark(&self, lateness: Span) -> EventTime {
+        self.watermark.behind(lateness)
     }
 
     /// Do the gauges say what is really there?

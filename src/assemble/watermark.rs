@@ -42,8 +42,12 @@ impl Watermark {
 
     /// Events before it are late.
     pub(crate) fn time(&self, rules: &SessionRules) -> EventTime {
+        self.behind(rules.lateness)
+    }
+
+    pub(crate) fn behind(&self, lateness: Span) -> EventTime {
         match self.greatest {
-            Some(greatest) => greatest.minus(rules.lateness).max(self.floor),
+            Some(greatest) => greatest.minus(lateness).max(self.floor),
             None => self.floor,
         }
     }

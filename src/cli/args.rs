@@ -1,7 +1,6 @@
 //! What can be typed: commands, flags and their help. Nothing here runs anything.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -153,6 +152,9 @@ SIGTERM or Ctrl-C: stop fetching, finish what was read, seal, commit, end with 0
 pub struct Run {
     #[command(flatten)]
     pub settings: SettingsFrom,
+    /// Go on from what a replay has left in the state directory, which belongs to `run` from then on
+    #[arg(long)]
+    pub adopt: bool,
     /// Where checkpoints go [default: checkpoint.directory of the settings]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -275,6 +277,8 @@ pub struct Inspect {
     /// Print one JSON object on stdout instead of a description
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub settings: SettingsFrom,
 }
 
 impl Inspect {
@@ -381,9 +385,6 @@ pub struct DemoBroker {
     pub topics: Vec<String>,
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub partitions: u32,
-    /// Where to listen, for the parent to be told; by default any free port
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ pub fn demo_broker(arguments: &args::DemoBroker) -> Result<Exit, Failure> {
     if !die_with_parent(std::os::unix::process::parent_id()) {
         tracing::debug!("this system cannot tie the broker to its parent; it ends when its input does");
     }
-    let failed = |error: KafkaError| job_failure(JobError::Source(error.into()));
     let topics: Vec<_> = arguments.topics.iter().map(|topic| (topic.as_str(), arguments.partitions)).collect();
-    let broker = Broker::start(&topics).map_err(failed)?;
-    let address = broker.bootstrap_servers().map_err(failed)?;
+    let kafka_failure = |error: KafkaError| job_failure(JobError::Source(error.into()));
+    let broker = Broker::start(&topics).map_err(kafka_failure)?;
+    let address = broker.bootstrap_servers().map_err(kafka_failure)?;
     let mut output = io::stdout();
     let told = writeln!(output, "{address}").and_then(|()| output.flush());
     told.map_err(|error| Exit::Io.because(error))?;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::args;
 use super::plan::{self, job_failure};
 use super::replay::line_keys;
+use super::tally::Tally;
 use super::{print_json, settings_from};
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure};
@@ -31,13 +32,7 @@ pub fn load(arguments: &args::Load) -> Result<Exit, Failure> {
     };
     let decoder = plan::decoder(&settings)?;
     let watch = Stopwatch::start();
-    let mut said = Stopwatch::start();
-    let mut progress = |records: u64| {
-        if said.seconds() >= 2.0 {
-            said = Stopwatch::start();
-            eprintln!("{records} records");
-        }
-    };
+    let mut tally = Tally::new("records");
     let target = LoadSettings {
         connection: plan::connection(&settings),
         topic: topic.clone(),
@@ -45,7 +40,8 @@ pub fn load(arguments: &args::Load) -> Result<Exit, Failure> {
         append: arguments.append,
         compression: Compression::default(),
     };
-    let loaded = crate::kafka::load(&target, &arguments.file, &line_keys(&decoder), &mut progress);
+    let loaded = crate::kafka::load(&target, &arguments.file, &line_keys(&decoder), &mut |records| tally.show(records));
+    drop(tally);
     let loaded = loaded.map_err(|error| job_failure(JobError::Source(error.into())))?;
     let report = LoadReport {
         topic,

@@ -1,14 +1,19 @@
 //! The command line: each command joins the parts, runs them, and says what came of it.
 
 pub mod args;
-mod broker;
-mod demo;
-mod load;
 mod plan;
 mod progress;
+mod tally;
 mod replay;
 mod run;
-mod tools;
+mod load;
+mod check;
+mod inspect;
+mod verify;
+mod simulate;
+mod config;
+mod broker;
+mod demo;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -44,13 +49,14 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Load(arguments) => load::load(&arguments),
-        Command::Check(arguments) => tools::check(&arguments),
-        Command::Inspect(arguments) => tools::inspect(&arguments),
-        Command::Config(arguments) => tools::config(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Simulate(arguments) => simulate::simulate(&arguments),
+        Command::Config(arguments) => config::config(&arguments),
         Command::DemoBroker(arguments) => broker::demo_broker(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::DemoSimulator(arguments) => demo::demo_simulator(&arguments),
-        Command::VerifyResume(_) | Command::Simulate(_) => Err(Exit::Bug.because("not yet")),
+        Command::VerifyResume(arguments) => verify::verify(&arguments),
     }
 }
 

@@ -181,7 +181,8 @@ fn encoder(settings: &Settings, decoder: &Decoder) -> Result<StateEncoder, Failu
     Ok(StateEncoder { context_dimension: context, pooling, hashed_dimension, catalog: Arc::new(catalog) })
 }
 
-fn session_rules(settings: &Settings) -> SessionRules {
+/// How sessions are assembled.
+pub fn session_rules(settings: &Settings) -> SessionRules {
     let session = &settings.session;
     SessionRules {
         gap: session.gap,

@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
 use crate::position::NextOffset;
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
+use crate::position::NextOffset;
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};
 use crate::source::{LogIdentity, Range, Source};
@@ -48,7 +49,7 @@ struct KeptRange {
     range: Range,
 }
 
-const RANGE_FILE: &str = "range.json";
+pub const RANGE_FILE: &str = "range.json";
 
 pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
     let settings = settings_from(&arguments.settings)?;

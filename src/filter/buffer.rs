@@ -81,6 +81,15 @@ impl ReplayRatio {
 }
 
 impl BufferState {
+    /// Steps that are kept.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     pub fn batches(&self) -> u64 {
         self.batches
     }

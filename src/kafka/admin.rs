@@ -17,6 +17,14 @@ pub(super) fn partitions(connection: &Connection, topic: &str) -> Result<Option<
     connection.partitions_of(topic, consumer.client(), &serve)
 }
 
+/// How many partitions the topic has; one that is missing is made with `partitions`.
+pub fn ensure_topic(connection: &Connection, topic: &str, partitions: u32) -> Result<u32, KafkaError> {
+    match self::partitions(connection, topic)? {
+        Some(found) => Ok(found),
+        None => create_topic(connection, topic, partitions).map(|_| partitions),
+    }
+}
+
 /// Makes the topic if it is missing. `Ok(false)`: it was there, with that many partitions.
 ///
 /// A new topic keeps its records for ever and takes any record time: record time is event time here, and by Kafka's

@@ -1,14 +1,19 @@
 //! What people look at while a job runs: progress, `/status`, metrics. Nothing that decides reads it.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::checkpoint::Sequence;
+use crate::checkpoint::{Facts, Sequence};
 use crate::learner::{Counters, Outcome, UpdateReport};
 use crate::pipeline::Pipeline;
+use crate::clock::{self, WallTime};
 use crate::position::{NextOffset, Partition, Position};
+use crate::telemetry::{
+    self, CheckpointStatus, Counter, FilterStatus, Flow, LearnerStatus, PartitionStatus, Phase, declared,
+};
 
 /// The latest figures. Written by the threads of a job, read by whoever wants to.
 #[derive(Debug, Default)]
@@ -51,9 +56,127 @@ pub struct Status {
     pub sealed_records: u64,
     pub seal_seconds: Option<f64>,
     pub restarts: u64,
+    /// The conserved counts of the last seal, by the names that `replay --json` uses.
+    pub counters: BTreeMap<String, u64>,
+    pub digest: Option<String>,
+    /// Wall-clock milliseconds of the last seal.
+    pub sealed_at: Option<i64>,
+    pub caught_up: bool,
+    pub known_ends: Position,
+    pub paused: u64,
 }
 
+/// Which counter of the state each metric shows: a restart goes on counting where the state stands.
+const COUNTERS: &[(&str, Counter)] = &[
+    ("decoded", declared::DECODED_RECORDS),
+    ("ignored", declared::IGNORED_RECORDS),
+    ("tombstones", declared::TOMBSTONE_RECORDS),
+    ("events", declared::EVENTS),
+    ("applied", declared::APPLIED_EVENTS),
+    ("duplicates", declared::DUPLICATE_EVENTS),
+    ("late", declared::LATE_EVENTS),
+    ("orphan", declared::ORPHAN_EVENTS),
+    ("steps", declared::CLOSED_STEPS),
+    ("admitted", declared::ADMITTED_UNITS),
+    ("filtered", declared::FILTERED_UNITS),
+    ("held", declared::HELD_UNITS),
+    ("expired", declared::EXPIRED_UNITS),
+    ("steps_admitted", declared::ADMITTED_STEPS),
+    ("alarms", declared::SILENCES),
+    ("batches", declared::BATCHES),
+    ("draws", declared::DRAWS),
+    ("stale_draws", declared::REJECTED_DRAWS),
+    ("updates", declared::UPDATES),
+    ("refused_updates", declared::REFUSED_UPDATES),
+    ("rollbacks", declared::ROLLBACKS),
+];
+
 impl Board {
+    /// What `/status` shows.
+    pub fn shown(&self, settings_digest: &str) -> telemetry::Status {
+        let status = self.status();
+        let partition = |(partition, next): (&Partition, &NextOffset)| {
+            let end = status.known_ends.get(partition).map(|end| end.raw());
+            PartitionStatus {
+                partition: partition.0,
+                next_offset: next.raw(),
+                end_offset: end,
+                lag_records: end.map(|end| end.saturating_sub(next.raw())),
+                ..PartitionStatus::default()
+            }
+        };
+        telemetry::Status {
+            phase: if status.caught_up { Phase::Live } else { Phase::CatchingUp },
+            flow: match (status.paused > 0, status.caught_up) {
+                (true, _) => Flow::BackPressure,
+                (false, true) => Flow::NoData,
+                (false, false) => Flow::Flowing,
+            },
+            settings_digest: settings_digest.to_owned(),
+            partitions: status.position.iter().map(partition).collect(),
+            counters: status.counters.clone(),
+            open_sessions: status.counters.get("open_sessions").copied().unwrap_or_default(),
+            filter: FilterStatus {
+                kappa: status.kappa,
+                level: status.level,
+                threshold: status.threshold.map(f64::from),
+                atom_share: 0.0,
+                window_len: status.window_len as u64,
+                admitted_share: status.admitted_share.unwrap_or_default(),
+            },
+            learner: LearnerStatus {
+                updates: status.updates,
+                refused_updates: status.refused_updates,
+                loss: status.loss,
+                buffer_len: status.batches,
+            },
+            checkpoint: status.checkpoint.map(|sequence| CheckpointStatus {
+                sequence,
+                sealed_at: status.sealed_at.map(|at| WallTime::from_millis(at).to_string()).unwrap_or_default(),
+                digest: status.digest.clone().unwrap_or_default(),
+                records: status.sealed_records,
+            }),
+        }
+    }
+
+    /// Brings the metrics up to date.
+    pub fn publish_metrics(&self, now: i64) {
+        let status = self.status();
+        for (name, counter) in COUNTERS {
+            counter.reach(status.counters.get(*name).copied().unwrap_or_default());
+        }
+        for (partition, next) in &status.position {
+            declared::READ_RECORDS.reach(partition.to_string(), next.raw());
+            if let Some(end) = status.known_ends.get(partition) {
+                let lag = end.raw().saturating_sub(next.raw());
+                declared::LAG_RECORDS.set(partition.to_string(), lag as f64);
+            }
+        }
+        declared::PAUSED.set(status.paused as f64);
+        declared::PARKED_EVENTS.set(status.counters.get("parked").copied().unwrap_or_default() as f64);
+        declared::OPEN_SESSIONS.set(status.counters.get("open_sessions").copied().unwrap_or_default() as f64);
+        declared::MERGING_UNITS.set(status.queued_trajectories as f64);
+        declared::WINDOW.set(status.window_len as f64);
+        declared::KAPPA.set(status.kappa);
+        declared::LEVEL.set(status.level);
+        if let Some(threshold) = status.threshold {
+            declared::THRESHOLD.set(f64::from(threshold));
+        }
+        if let Some(share) = status.admitted_share {
+            declared::ADMITTED_SHARE.set(share);
+        }
+        if let Some(mean) = status.mean_return {
+            declared::RETURN.set(mean);
+        }
+        if let (Some(loss), Some(norm)) = (status.loss, status.gradient_norm) {
+            declared::LOSS.set(loss);
+            declared::GRADIENT.set(norm);
+        }
+        if let Some(at) = status.sealed_at {
+            declared::CHECKPOINT_AGE.set((now - at).max(0) as f64 / 1e3);
+        }
+    }
+
     pub fn status(&self) -> Status {
         self.lock().clone()
     }
@@ -80,13 +203,20 @@ impl Board {
         status.position.insert(partition, next);
     }
 
-    pub fn known_ends(&self, ends: &Position) {
+    /// How the reading stands: the ends of the partitions as last heard of, and what is paused.
+    pub fn reading(&self, ends: &Position, paused: usize) {
         let mut status = self.lock();
+        status.paused = paused as u64;
+        if status.known_ends != *ends {
+            status.known_ends.clone_from(ends);
+        }
         let lag = ends.iter().map(|(partition, end)| {
             let next = status.position.get(partition).map_or(0, |next| next.raw());
             end.raw().saturating_sub(next)
         });
-        status.lag_records = Some(lag.sum());
+        let lag: u64 = lag.sum();
+        status.lag_records = Some(lag);
+        status.caught_up = lag == 0 && !ends.is_empty();
     }
 
     pub fn judged(&self, pipeline: &mut Pipeline) {
@@ -120,10 +250,15 @@ impl Board {
         }
     }
 
-    pub fn sealed(&self, sequence: Sequence, position: &Position, took: Duration) {
+    pub fn sealed(&self, sequence: Sequence, facts: &Facts, took: Duration) {
+        declared::SEALS.add(1);
+        declared::SEAL_SECONDS.record(took.as_secs_f64());
         let mut status = self.lock();
         status.checkpoint = Some(sequence.0);
-        status.sealed_records = position.values().map(|next| next.raw()).sum();
+        status.sealed_records = facts.position.values().map(|next| next.raw()).sum();
+        status.counters.clone_from(&facts.counters);
+        status.digest = Some(facts.digest.to_string());
+        status.sealed_at = Some(clock::wall().millis());
         status.seal_seconds = Some(took.as_secs_f64());
     }
 

@@ -227,6 +227,7 @@ impl Feeder {
             self.source.resume(&resume).map_err(JobError::Source)?;
         }
         reading.paused = wanted;
+        self.board.reading(&self.source.known_ends(), reading.paused.len());
         Ok(())
     }
 

@@ -93,10 +93,11 @@ impl Writer {
             side_files,
         };
         let parts = Parts { policy: learned.parts.policy, optimizer: learned.parts.optimizer, state };
+        let shown = facts.clone();
         self.store.seal(sequence, &parts, facts).map_err(JobError::Checkpoint)?;
         self.parent = Some(sequence);
         *in_use = Some(holds.hold(sequence));
-        self.board.sealed(sequence, &position, stopwatch.elapsed());
+        self.board.sealed(sequence, &shown, stopwatch.elapsed());
         let sealed = Sealed { barrier: draft.barrier, position };
         Ok(self.sealed.send(sealed).is_ok())
     }

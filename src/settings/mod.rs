@@ -29,7 +29,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 pub use effective::{Difference, Effective, differences};
-pub use kind::Kind;
+pub use kind::{Kind, parse_length};
 pub use layers::{PREFIX, Sources};
 pub use problem::{Origin, Problem, SettingsError};
 pub use schema::schema;
@@ -90,6 +90,19 @@ pub fn show(sources: &Sources) -> Result<String, SettingsError> {
         text.push_str(&format!("{key} = {value} # {origin}\n"));
     }
     Ok(text.trim_start().to_owned())
+}
+
+/// The same as data: `{"section.key": {"value": .., "from": ".."}}`.
+pub fn shown(sources: &Sources) -> Result<serde_json::Value, SettingsError> {
+    let (leaves, values) = canonical(sources)?;
+    let mut shown = serde_json::Map::new();
+    for setting in TABLE {
+        let Some(value) = values.get(setting.name) else { continue };
+        let value = effective::to_json(&masked(setting, value));
+        let from = leaves.get(setting.name).map_or(&Origin::Default, |leaf| &leaf.origin).to_string();
+        shown.insert(setting.name.to_owned(), serde_json::json!({ "value": value, "from": from }));
+    }
+    Ok(serde_json::Value::Object(shown))
 }
 
 impl Settings {

@@ -71,6 +71,11 @@ impl Iterator for Events<'_> {
 }
 
 impl Events<'_> {
+    /// Sessions that have begun so far.
+    pub fn sessions_begun(&self) -> u64 {
+        self.next_session
+    }
+
     /// Has the last session begun?
     fn is_complete(&self) -> bool {
         // Event time has an end as well, for logs without one.

@@ -19,6 +19,8 @@ pub struct Record {
     pub time: EventTime,
     pub audience: Audience,
     pub json: Vec<u8>,
+    /// Damaged on purpose: nobody may read it as an event.
+    pub is_broken: bool,
 }
 
 /// Which partitions get the record.
@@ -68,7 +70,7 @@ enum Written<'a> {
 /// A promise to every partition that nothing older follows, beyond the disorder that the settings allow.
 pub(super) fn watermark(time: EventTime) -> Record {
     let json = text(&Written::Watermark { ts: time.millis() });
-    Record { arrival: time, time, audience: Audience::EveryPartition, json }
+    Record { arrival: time, time, audience: Audience::EveryPartition, json, is_broken: false }
 }
 
 /// All records of one session, in no particular order.
@@ -83,7 +85,8 @@ pub(super) fn records(world: &World, session: &Session, random: &mut Xoshiro256P
         let decision = text(&decision(&user, &name, &decision_id, step));
         if random.random_bool(raw.bad_record_share) {
             let json = Damage::draw(random).done_to(decision.clone());
-            records.push(Record { arrival: step.time, time: step.time, audience: Audience::User(user.clone()), json });
+            let audience = Audience::User(user.clone());
+            records.push(Record { arrival: step.time, time: step.time, audience, json, is_broken: true });
         }
         events.push((step.time, decision));
         let reward = Written::Reward {
@@ -107,9 +110,10 @@ pub(super) fn records(world: &World, session: &Session, random: &mut Xoshiro256P
         let audience = Audience::User(user.clone());
         if random.random_bool(raw.duplicate_share) {
             let again = disorder(world, random);
-            records.push(Record { arrival: time.plus(again), time, audience: audience.clone(), json: json.clone() });
+            let (audience, json) = (audience.clone(), json.clone());
+            records.push(Record { arrival: time.plus(again), time, audience, json, is_broken: false });
         }
-        records.push(Record { arrival: time.plus(delay), time, audience, json });
+        records.push(Record { arrival: time.plus(delay), time, audience, json, is_broken: false });
     }
     records
 }

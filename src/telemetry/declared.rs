@@ -32,18 +32,13 @@ declare! {
     UPTIME Gauge => "sluicebox_uptime_seconds" "Time since the process started.";
 
     READ_RECORDS CounterBy "partition" => "sluicebox_read_records_total" "Records read from the log.";
-    READ_BYTES Counter => "sluicebox_read_bytes_total" "Bytes of the values of those records.";
-    SKIPPED_RECORDS CounterBy "partition" => "sluicebox_skipped_records_total" "Records that retention deleted before they were read.";
     LAG_RECORDS GaugeBy "partition" => "sluicebox_lag_records" "Records between the next offset and the end of the partition.";
-    LAG_SECONDS GaugeBy "partition" => "sluicebox_lag_seconds" "Time between the newest record's time and now.";
     PAUSED Gauge => "sluicebox_paused_partitions" "Partitions that back-pressure holds back.";
-    IDLE Gauge => "sluicebox_idle_partitions" "Partitions that nobody waits for because they have been silent.";
 
     DECODED_RECORDS Counter => "sluicebox_decoded_records_total" "Records that were read as events.";
     IGNORED_RECORDS Counter => "sluicebox_ignored_records_total" "Records of a kind that the mapping ignores.";
     TOMBSTONE_RECORDS Counter => "sluicebox_tombstone_records_total" "Records without a value.";
     MALFORMED_RECORDS CounterBy "reason" => "sluicebox_malformed_records_total" "Records that were rejected.";
-    DEAD_LETTERS CounterBy "to" => "sluicebox_dead_letter_records_total" "Rejected records that were written to the dead letters.";
 
     EVENTS Counter => "sluicebox_log_events_total" "Events that the decoded records hold.";
     APPLIED_EVENTS Counter => "sluicebox_applied_events_total" "Events that became part of a session.";
@@ -51,20 +46,14 @@ declare! {
     LATE_EVENTS Counter => "sluicebox_late_events_total" "Events behind the watermark, or for a session that was over.";
     ORPHAN_EVENTS Counter => "sluicebox_orphan_events_total" "Feedback whose decision never came.";
     PARKED_EVENTS Gauge => "sluicebox_parked_events" "Events that wait for their turn or for their decision.";
-    RELEASED_EARLY Counter => "sluicebox_hurried_events_total" "Events released before the watermark because too many waited.";
-    REFUSED_JUMPS Counter => "sluicebox_refused_jumps_total" "Events too far ahead to move the watermark.";
 
     OPEN_SESSIONS Gauge => "sluicebox_open_sessions" "Sessions that are open.";
-    SESSION_BYTES Gauge => "sluicebox_session_bytes" "Memory of the open sessions, by the fixed formula.";
     UNTRACKED_SESSIONS Counter => "sluicebox_untracked_sessions_total" "Users that /status cannot show because too many are active.";
-    CLOSED_TRAJECTORIES CounterBy "ending" => "sluicebox_closed_trajectories_total" "Sessions that ended, by why.";
     CLOSED_STEPS Counter => "sluicebox_closed_steps_total" "Steps of those trajectories.";
-    QUEUED_TRAJECTORIES GaugeBy "partition" => "sluicebox_queued_trajectories" "Closed trajectories that wait for other partitions.";
 
-    IMMATURE_UNITS Gauge => "sluicebox_immature_units" "Units that are closed and wait for rewards.";
     MERGING_UNITS Gauge => "sluicebox_merging_units" "Units that wait for other partitions.";
     ADMITTED_UNITS Counter => "sluicebox_admitted_units_total" "Units that were admitted.";
-    FILTERED_UNITS CounterBy "reason" => "sluicebox_filtered_units_total" "Units that were filtered out.";
+    FILTERED_UNITS Counter => "sluicebox_filtered_units_total" "Units that were filtered out.";
     HELD_UNITS Counter => "sluicebox_held_units_total" "Units that came while the window was filling up.";
     EXPIRED_UNITS Counter => "sluicebox_expired_units_total" "Units that were over the age limit before they could be judged.";
     ADMITTED_STEPS Counter => "sluicebox_admitted_steps_total" "Steps of the admitted units.";
@@ -73,33 +62,24 @@ declare! {
     THRESHOLD Gauge => "sluicebox_threshold_score" "Score above which a unit is admitted.";
     LEVEL Gauge => "sluicebox_level_ratio" "Tail mass at which the threshold stands.";
     KAPPA Gauge => "sluicebox_kappa_ratio" "Share of the mass to keep.";
-    ATOM Gauge => "sluicebox_atom_ratio" "Share of the units exactly at the threshold that is admitted.";
     ADMITTED_SHARE Gauge => "sluicebox_admitted_ratio" "Mass admitted over mass judged, since the start of the log.";
     SILENCES Counter => "sluicebox_silence_alarms_total" "Times the window was shortened because nothing was admitted.";
-    BASELINE_WAIT Histogram SHORT => "sluicebox_baseline_wait_seconds" "Time the pipeline waited for a baseline.";
 
-    BUFFER Gauge => "sluicebox_buffer_steps" "Admitted steps that are kept for reuse.";
     DRAWS Counter => "sluicebox_buffer_draws_total" "Draws from the buffer.";
     REJECTED_DRAWS Counter => "sluicebox_rejected_draws_total" "Draws that the present threshold does not admit any more.";
     BATCHES Counter => "sluicebox_emitted_batches_total" "Batches given to the learner.";
 
     UPDATES Counter => "sluicebox_applied_updates_total" "Updates of the policy.";
-    REFUSED_UPDATES CounterBy "reason" => "sluicebox_refused_updates_total" "Updates that left the policy as it was.";
+    REFUSED_UPDATES Counter => "sluicebox_refused_updates_total" "Updates that left the policy as it was.";
     ROLLBACKS Counter => "sluicebox_learner_rollbacks_total" "Times the learner went back to its snapshot.";
     LOSS Gauge => "sluicebox_learner_loss" "Loss of the last batch.";
     GRADIENT Gauge => "sluicebox_gradient_norm" "Global norm of the last gradient before clipping.";
-    EFFECTIVE_STEPS Gauge => "sluicebox_effective_steps" "Effective sample size of the last batch.";
     RETURN Gauge => "sluicebox_return_reward" "Mean return of the recently closed trajectories.";
-    UPDATE_SECONDS Histogram SHORT => "sluicebox_update_seconds" "Time of one update.";
 
     SEALS Counter => "sluicebox_sealed_checkpoints_total" "Checkpoints that were made durable.";
     BROKEN_CHECKPOINTS Counter => "sluicebox_broken_checkpoints_total" "Checkpoints that were passed over because they are damaged.";
     SEAL_SECONDS Histogram SHORT => "sluicebox_seal_seconds" "Time from the barrier to a durable checkpoint.";
-    SEAL_STALL Histogram SHORT => "sluicebox_seal_stall_seconds" "Time that a seal held the pipeline up.";
-    CHECKPOINT_BYTES Gauge => "sluicebox_checkpoint_bytes" "Size of the last checkpoint.";
     CHECKPOINT_AGE Gauge => "sluicebox_checkpoint_age_seconds" "Time since the last checkpoint was made durable.";
-    CHECKPOINTS Gauge => "sluicebox_kept_checkpoints" "Checkpoints on the disk.";
 
-    DECISIONS Counter => "sluicebox_written_decisions_total" "Lines written to the decision log.";
     REQUESTS CounterBy "path" => "sluicebox_served_requests_total" "HTTP requests that were answered.";
 }

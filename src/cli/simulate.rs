@@ -1,0 +1,161 @@
+//! `simulate`: the events of the simulated world, into a topic or a file.
+
+mod sink;
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::sink::Sink;
+use super::tally::Tally;
+use super::{args, print_json, settings_from};
+use crate::clock::{self, Stopwatch};
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+use crate::simulate::{Audience, RawSimulateSettings, SimulateSettings, World};
+use crate::time::EventTime;
+
+/// What `simulate --json` prints.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Sound records of people, repeated ones included.
+    events: u64,
+    bad_records: u64,
+    watermarks: u64,
+    /// Lines of the file, or records of the topic: a watermark goes to every partition.
+    records: u64,
+    /// Sessions that have begun.
+    sessions: u64,
+    seed: u64,
+    /// A signal ended it before its own end.
+    stopped: bool,
+    elapsed_seconds: f64,
+}
+
+/// So long nothing may look whether it shall stop.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+pub fn simulate(arguments: &args::Simulate) -> Result<Exit, Failure> {
+    let settings = settings_from(&arguments.settings)?;
+    let world = World::new(world_settings(arguments, &settings)?);
+    let mut sink = Sink::open(arguments, &settings)?;
+    if let Some(catalog) = &settings.catalog.file {
+        // Whoever reads the first event may look its items up.
+        write_catalog(&world, catalog)
+            .map_err(|error| Exit::Io.because(format!("could not write the catalog {}: {error}", catalog.display())))?;
+    }
+    let stop = stop_on_signals()?;
+    let report = write(&world, &mut sink, arguments.events.unwrap_or(u64::MAX), &stop)?;
+    sink.finish()?;
+    if arguments.json {
+        print_json(&report)?;
+    } else {
+        println!(
+            "{} events and {} bad records of {} sessions in {:.1} s",
+            report.events, report.bad_records, report.sessions, report.elapsed_seconds
+        );
+    }
+    Ok(Exit::Success)
+}
+
+fn world_settings(arguments: &args::Simulate, settings: &Settings) -> Result<SimulateSettings, Failure> {
+    let raw = settings.simulate.clone().try_into();
+    let mut raw: RawSimulateSettings =
+        raw.map_err(|error: toml::de::Error| Exit::Config.because(format!("[simulate]: {}", error.message())))?;
+    raw.seed = arguments.seed.unwrap_or(raw.seed);
+    raw.rate = arguments.rate.unwrap_or(raw.rate);
+    if arguments.events.is_some() {
+        // The count decides where the log ends.
+        raw.sessions = 0;
+    }
+    let now = EventTime::new(clock::wall().millis());
+    let now = now.ok_or_else(|| Exit::Config.because("the machine's clock stands outside the years 2000 to 2099"))?;
+    SimulateSettings::new(raw, now).map_err(|error| Exit::Config.because(error))
+}
+
+fn write(world: &World, sink: &mut Sink, events_max: u64, stop: &AtomicBool) -> Result<Report, Failure> {
+    let watch = Stopwatch::start();
+    let rate = world.settings().rate();
+    let mut report = Report { seed: world.settings().raw().seed, ..Report::default() };
+    let mut tally = Tally::new("events");
+    let mut events = world.events();
+    while report.events < events_max {
+        let Some(record) = events.next() else { break };
+        let due = rate.map(|rate| Duration::from_secs_f64(report.records as f64 / rate));
+        while let Some(wait) = due.and_then(|due| due.checked_sub(watch.elapsed())).filter(|wait| !wait.is_zero()) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            sink.serve();
+            std::thread::park_timeout(wait.min(PATIENCE));
+        }
+        if stop.load(Ordering::Relaxed) {
+            report.stopped = true;
+            break;
+        }
+        report.records += sink.write(&record)?;
+        match record.audience {
+            Audience::EveryPartition => report.watermarks += 1,
+            Audience::User(_) if record.is_broken => report.bad_records += 1,
+            Audience::User(_) => report.events += 1,
+        }
+        tally.show(report.events);
+    }
+    report.sessions = events.sessions_begun();
+    report.elapsed_seconds = watch.seconds();
+    Ok(report)
+}
+
+/// Never half a file under its name: a learner that starts meanwhile reads it.
+fn write_catalog(world: &World, path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let mut builder = tempfile::Builder::new();
+    // A learner of another user reads it too.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let draft = builder.tempfile_in(directory)?;
+    let mut output = BufWriter::new(draft);
+    world.write_catalogue(&mut output)?;
+    output.flush()?;
+    let draft = output.into_inner().map_err(|error| error.into_error())?;
+    draft.as_file().sync_all()?;
+    draft.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT asks for an end, the second one does not ask.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Exit::Bug.because(error))?;
+    let (mut terminate, mut interrupt) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _inside = runtime.enter();
+        let caught = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+        caught.map_err(|error| Exit::Bug.because(error))?
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if asked.swap(true, Ordering::Relaxed) {
+                    std::process::exit(i32::from(Exit::Busy.code()));
+                }
+            }
+        });
+    });
+    Ok(stop)
+}
