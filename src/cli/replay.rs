@@ -18,7 +18,6 @@ use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
 use crate::position::NextOffset;
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
-use crate::position::NextOffset;
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};
 use crate::source::{LogIdentity, Range, Source};
