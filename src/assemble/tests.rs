@@ -453,3 +453,22 @@ fn a_state_that_does_not_add_up_is_refused() {
     (state.counters.parked, state.counters.applied) = (0, 1);
     assert!(matches!(Lane::restore(state, small_rules()), Err(RestoreError::Miscounted { .. })));
 }
+
+#[test]
+fn feedback_by_item_goes_to_the_session_that_was_active_last() {
+    let rules = SessionRules { reward_wait: span(1000), jump_max: span(10_000), ..small_rules() };
+    let known = |time, id| interaction(time, "ann", None, None, Body::Decision(decision("x", Some(id))));
+    let target = Target::Decision(Fingerprint(1));
+    let late_click = Feedback { target, reward: 1.0, is_final: false };
+    let events = vec![
+        known(0, 1),
+        known(150, 2),
+        clicked(160, "ann", None, "x", 4.0, false),
+        // The first session has ended; feedback makes it the active one again.
+        interaction(170, "ann", None, None, Body::Feedback(late_click)),
+        clicked(180, "ann", None, "x", 8.0, false),
+        watermark(5000),
+    ];
+    let expected = [("ann".into(), Ending::Gap, 1000, 1, 9.0), ("ann".into(), Ending::Gap, 1150, 1, 4.0)];
+    assert_eq!(endings(events, &rules), expected);
+}
