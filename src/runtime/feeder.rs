@@ -57,6 +57,8 @@ pub struct Feeder {
 
 /// Batches that may wait for one lane worker before its partitions are paused.
 const WAITING_MAX: usize = 8;
+/// How long reading waits for a seal before the source is paused and polled on.
+const PAUSE_AFTER: Duration = Duration::from_millis(250);
 
 struct Reading {
     waiting: Vec<VecDeque<LaneInput>>,
@@ -102,6 +104,11 @@ impl Feeder {
             }
             if reading.stage == Stage::Reading {
                 self.cut_if_due(&mut reading);
+            }
+            // A seal takes milliseconds, and a client that is paused forgets what it has prefetched: wait a little first.
+            if self.is_held_up(&reading) && reading.last_cut.elapsed() < PAUSE_AFTER {
+                std::thread::park_timeout(Duration::from_millis(1));
+                continue;
             }
             self.pause_and_resume(&mut reading)?;
             self.poll(&mut reading)?;

@@ -131,10 +131,7 @@ impl Story {
         if moment.sessions == 0 {
             return;
         }
-        if self.moments.last().is_some_and(|last| last.sessions > moment.sessions) {
-            // After a restart the learner goes through a part of the log again.
-            self.moments.retain(|earlier| earlier.sessions < moment.sessions);
-        }
+        // After a restart the learner goes through a part of the log again, with the same figures.
         if self.moments.last().is_none_or(|last| last.sessions < moment.sessions) {
             self.moments.push(moment);
         }
