@@ -131,10 +131,7 @@ fn stop_signals() -> Result<Arc<AtomicBool>, Failure> {
             }
         });
     };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(listen)
-        .map_err(|error| Exit::Bug.because(error))?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(|error| Exit::Bug.because(error))?;
     Ok(stop)
 }
 

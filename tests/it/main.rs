@@ -15,4 +15,5 @@ mod kafka_ranges;
 mod processes;
 mod replay;
 mod tidy;
+mod tools;
 mod topics;
