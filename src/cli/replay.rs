@@ -17,7 +17,6 @@ use crate::decode::Decoder;
 use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
 use crate::position::NextOffset;
-use crate::position::NextOffset;
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::checkpoint::{Facts, Sequence};
+use crate::clock::{self, WallTime};
 use crate::learner::{Counters, Outcome, UpdateReport};
 use crate::pipeline::Pipeline;
-use crate::clock::{self, WallTime};
 use crate::position::{NextOffset, Partition, Position};
 use crate::telemetry::{
     self, CheckpointStatus, Counter, FilterStatus, Flow, LearnerStatus, PartitionStatus, Phase, declared,
