@@ -39,6 +39,13 @@ pub fn decoder(settings: &Settings) -> Result<Decoder, Failure> {
         .clone()
         .try_into()
         .map_err(|error: toml::de::Error| Exit::Config.because(format!("[mapping]: {}", error.message())))?;
+    // Two homes for one limit would hide one of them.
+    let limits = settings.mapping.get("limits").and_then(|limits| limits.as_table());
+    for (name, home) in [("bytes", "decode.max_bytes"), ("depth", "decode.max_depth")] {
+        if limits.is_some_and(|limits| limits.contains_key(name)) {
+            return Err(Exit::Config.because(format!("mapping.limits.{name} is not a setting: write {home}")));
+        }
+    }
     mapping.limits.bytes = Size(settings.decode.max_bytes);
     mapping.limits.depth = settings.decode.max_depth as u32;
     Decoder::new(&mapping).map_err(|error| Exit::Config.because(error))

@@ -17,13 +17,13 @@ pub struct Malformed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MalformedReason {
-    /// More bytes than `limits.bytes`.
+    /// More bytes than `decode.max_bytes`.
     TooLarge,
     NotUtf8,
     /// Not one RFC 8259 document: syntax, trailing text, a byte order mark, lone surrogates.
     NotJson,
     DuplicateKey,
-    /// Nested deeper than `limits.depth`.
+    /// Nested deeper than `decode.max_depth`.
     TooDeep,
     /// A number that no finite float holds: 1e999 anywhere, 1e39 where 32 bits are kept.
     NumberOutOfRange,

@@ -61,7 +61,7 @@ pub(super) enum Slate {
 
 pub(super) fn scan<'de>(bytes: &'de [u8], plan: &Plan, limits: &Limits) -> Result<Scan<'de>, Malformed> {
     if bytes.len() as u64 > limits.bytes.0 {
-        let detail = format!("{} bytes are more than mapping.limits.bytes = {}", bytes.len(), limits.bytes.0);
+        let detail = format!("{} bytes are more than decode.max_bytes = {}", bytes.len(), limits.bytes.0);
         return Err(Malformed::document(MalformedReason::TooLarge, detail));
     }
     let text =
@@ -164,7 +164,7 @@ impl<'p, 'de> Visit<'_, 'p, 'de> {
     fn descend<E: Error>(&mut self) -> Result<(), E> {
         self.depth += 1;
         if self.depth > self.walk.limits.depth {
-            let detail = format!("nested deeper than mapping.limits.depth = {}", self.walk.limits.depth);
+            let detail = format!("nested deeper than decode.max_depth = {}", self.walk.limits.depth);
             return Err(self.walk.fail(Malformed::document(MalformedReason::TooDeep, detail)));
         }
         Ok(())

@@ -19,4 +19,5 @@ mod processes;
 mod replay;
 mod run;
 mod tidy;
+mod tools;
 mod topics;

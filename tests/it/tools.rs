@@ -1,0 +1,221 @@
+//! The commands around the job, and the schemas of everything that is printed with `--json`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::binary::{Running, failure_of, json_of, parse, repository, sluicebox, told, wait_until};
+use crate::broker;
+
+const RECSIM: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
+
+/// Panics with every breach of `schemas/{name}.v1.schema.json`.
+fn check_schema(name: &str, report: &Value) {
+    let path = repository(&format!("schemas/{name}.v1.schema.json"));
+    let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let breaches: Vec<String> =
+        validator.iter_errors(report).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(breaches.is_empty(), "{name}:\n{}\n{report:#}", breaches.join("\n"));
+}
+
+fn temporary() -> (tempfile::TempDir, impl Fn(&str) -> String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_path_buf();
+    (directory, move |name: &str| path.join(name).to_string_lossy().into_owned())
+}
+
+#[test]
+fn every_report_schema_is_a_valid_schema() {
+    for entry in fs::read_dir(repository("schemas")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let schema: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            jsonschema::meta::validate(&schema).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+}
+
+#[test]
+fn simulated_events_are_loaded_checked_and_refused_as_they_should() {
+    let (_kept, place) = temporary();
+    let bootstrap = format!("kafka.brokers={}", broker::shared().bootstrap());
+    let (file, catalog) = (place("events.jsonl.zst"), format!("catalog.file={}", place("new/items.jsonl")));
+    let demo = ["-c", "configs/demo.toml", "--set", &catalog, "--set", &bootstrap, "--json"];
+    let written = json_of([&["simulate", "--file", &file, "--events", "3000", "--seed", "5"][..], &demo].concat());
+    assert_eq!(written["events"], 3_000);
+    assert!(written["bad_records"].as_u64() > Some(0), "{written:#}");
+    let items = fs::read_to_string(place("new/items.jsonl")).unwrap();
+    assert_eq!(items.lines().count(), 5_000);
+
+    let topic = broker::unique("tools");
+    let load = [&["load", &file, "--topic", &topic, "--partitions", "3"][..], &demo].concat();
+    let loaded = json_of(&load);
+    check_schema("load-report", &loaded);
+    assert_eq!((&loaded["records"], &loaded["topic_was_created"]), (&written["records"], &true.into()));
+    assert_eq!(loaded["records_by_partition"].as_array().unwrap().len(), 3);
+    let said = failure_of(&load, 65);
+    assert!(said.contains("--append"), "{said}");
+    let appended = json_of([&load[..], &["--append"]].concat());
+    assert_eq!(appended["topic_was_created"], false);
+
+    let topics = format!("kafka.topics={topic}");
+    let from_topic = json_of([&["check", "--sample", "topic", "--set", &topics][..], &demo].concat());
+    check_schema("check-report", &from_topic);
+    assert_eq!(from_topic["records"].as_u64(), written["records"].as_u64().map(|records| 2 * records));
+    assert_eq!(from_topic["users_in_several_partitions"], 0);
+    let from_file = json_of([&["check", "--sample", &file][..], &demo].concat());
+    check_schema("check-report", &from_file);
+    assert_eq!((&from_file["malformed"], &from_file["events"]), (&written["bad_records"], &written["events"]));
+    assert_eq!(from_file["ok"], true);
+
+    let output =
+        sluicebox([&["check", "--sample", &file, "--set", "dead_letters.max_malformed_share=0"][..], &demo].concat())
+            .output()
+            .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(parse(&output)["ok"], false);
+}
+
+#[test]
+fn a_topic_that_is_not_keyed_by_user_is_warned_of() {
+    let bootstrap = broker::shared().bootstrap();
+    let topic = broker::unique("unkeyed");
+    crate::topics::create(&bootstrap, &topic, 2);
+    let line = |number: u32| {
+        format!(
+            r#"{{"type":"decision","event_id":"e{number}","ts":{},"user":"u","item":"i","reward":{number}}}"#,
+            1_700_000_000_000_u64 + u64::from(number)
+        )
+    };
+    for partition in 0..2 {
+        crate::topics::produce(&bootstrap, &topic, partition, 1_700_000_000_000, &[line(partition as u32)]);
+    }
+    let (brokers, topics) = (format!("kafka.brokers={bootstrap}"), format!("kafka.topics={topic}"));
+    let report = json_of(["check", "--json", "--set", &brokers, "--set", &topics]);
+    assert_eq!(report["users_in_several_partitions"], 1, "{report:#}");
+    assert!(report["warnings"].to_string().contains("not keyed by user"), "{report:#}");
+}
+
+#[test]
+fn a_score_that_only_counts_the_steps_left_is_warned_of() {
+    let (_kept, place) = temporary();
+    let mut lines = String::new();
+    for session in 0..20_u64 {
+        for step in 0..10 {
+            let ts = 1_700_000_000_000 + session * 1_000_000 + step;
+            lines.push_str(&format!(
+                "{{\"type\":\"decision\",\"event_id\":\"e{step}\",\"ts\":{ts},\"user\":\"u{session}\",\"item\":\"i{step}\",\"reward\":{}}}\n",
+                1.0 + 0.01 * ((session + step) % 3) as f64
+            ));
+        }
+    }
+    fs::write(place("steps.jsonl"), lines).unwrap();
+    let check = |kind: &str| {
+        let kind = format!("score.kind={kind}");
+        let unit = ["--set", "filter.unit=step", "--set", "score.discount=1", "--set", "score.baseline=none"];
+        json_of([&["check", "--json", "--sample", &place("steps.jsonl"), "--set", &kind][..], &unit].concat())
+    };
+    let (to_go, immediate) = (check("return"), check("reward"));
+    assert!(to_go["score_step_correlation"].as_f64() < Some(-0.99), "{to_go:#}");
+    assert!(to_go["warnings"].to_string().contains("step number"), "{to_go:#}");
+    assert!(!immediate["warnings"].to_string().contains("step number"), "{immediate:#}");
+}
+
+#[test]
+fn a_checkpoint_is_described_and_a_broken_one_named() {
+    let (_kept, place) = temporary();
+    let (state, log) = (place("state"), repository(RECSIM));
+    let replay = ["replay", "-c", "configs/recsim.toml", "--file", &log, "--state", &state, "--json"];
+    let replayed = json_of([&replay[..], &["--set", "checkpoint.every_records=8000"]].concat());
+    check_schema("replay-report", &replayed);
+    let inspected = json_of(["inspect", &state, "--json"]);
+    check_schema("inspect-report", &inspected);
+    assert_eq!(inspected["digest"], replayed["digest"]);
+    assert_eq!(inspected["filter"]["threshold"], replayed["threshold"]);
+    assert_eq!(inspected["lanes"][0]["watermark"], "end");
+    let words = sluicebox(["inspect", &state]).output().unwrap();
+    assert!(told(&words).contains(replayed["digest"].as_str().unwrap()));
+
+    // One broken bit: the checkpoint before it is shown and the broken one named; by its own name it is refused.
+    let newest = inspected["checkpoint"].as_str().unwrap();
+    let part = format!("{newest}/state");
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&part, bytes).unwrap();
+    let older = json_of(["inspect", &state, "--json"]);
+    assert!(older["sequence"].as_u64() < inspected["sequence"].as_u64());
+    assert!(older["passed_over"].to_string().contains("checksum"), "{older:#}");
+    assert!(failure_of(["inspect", newest], 65).contains("checksum"));
+    let one = json_of(["inspect", older["checkpoint"].as_str().unwrap(), "--json"]);
+    assert_eq!(one["sequence"], older["sequence"]);
+    failure_of(["inspect", &place("nothing")], 65);
+}
+
+#[test]
+fn an_embedded_broker_serves_a_simulator_that_stops_when_asked() {
+    let mut command = sluicebox(["demo-broker", "--topic", "events", "--partitions", "3"]);
+    command.stdin(Stdio::piped());
+    let mut server = Running::start(command);
+    let mut address = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    let brokers = format!("kafka.brokers={}", address.trim());
+    let live = ["--set", "simulate.start=now", "--set", "simulate.sessions=0", "--set", "simulate.watermark_every=1s"];
+    let arguments =
+        [&["simulate", "--topic", "events", "--rate", "2000", "--set", &brokers, "--json"][..], &live].concat();
+    let simulator = Running::start(sluicebox(arguments));
+    let counted = || {
+        json_of([
+            "check",
+            "--set",
+            &brokers,
+            "--set",
+            "kafka.topics=events",
+            "--set",
+            "mapping.context_dimension=16",
+            "--json",
+        ])
+    };
+    wait_until("events arrive", Duration::from_secs(60), || counted()["kinds"]["watermark"].as_u64() > Some(0));
+    simulator.signal(libc::SIGTERM);
+    let output = simulator.end(Duration::from_secs(60));
+    let report = parse(&output);
+    assert!(output.status.success() && report["stopped"] == true, "{}", told(&output));
+    let found = json_of([
+        "check",
+        "--records",
+        "10000000",
+        "--set",
+        &brokers,
+        "--set",
+        "kafka.topics=events",
+        "--set",
+        "mapping.context_dimension=16",
+        "--json",
+    ]);
+    assert_eq!(found["records"], report["records"], "what was counted is what the topic holds");
+    drop(server.0.stdin.take());
+    assert!(server.end(Duration::from_secs(60)).status.success());
+}
+
+#[test]
+fn settings_are_shown_with_their_origin_and_limits_have_one_home() {
+    let output = sluicebox(["config", "show", "-c", "configs/demo.toml", "--set", "filter.kappa=0.2", "--json"])
+        .env("SLUICEBOX__FILTER__WINDOW", "700")
+        .output()
+        .unwrap();
+    let shown = parse(&output);
+    assert_eq!((&shown["filter.kappa"]["value"], &shown["filter.window"]["value"]), (&0.2.into(), &700.into()));
+    assert!(shown["filter.kappa"]["from"].as_str().unwrap().contains("--set"), "{}", shown["filter.kappa"]);
+    assert!(shown["filter.window"]["from"].as_str().unwrap().contains("SLUICEBOX__FILTER__WINDOW"));
+    assert_eq!(shown["session.max_steps"]["from"], "default");
+    let published: Value =
+        serde_json::from_str(&fs::read_to_string(repository("schemas/config.schema.json")).unwrap()).unwrap();
+    assert_eq!(json_of(["config", "schema"]), published);
+    let log = repository(RECSIM);
+    let said = failure_of(["check", "--sample", &log, "--set", "mapping.limits.depth=3"], 78);
+    assert!(said.contains("decode.max_depth"), "{said}");
+}
