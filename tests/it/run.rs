@@ -70,7 +70,8 @@ impl Setup {
     }
 
     fn run(&self) -> Running {
-        let mut command = sluicebox(["run", "--state", &self.path("state"), "--decisions", &self.path("decisions.jsonl")]);
+        let mut command =
+            sluicebox(["run", "--state", &self.path("state"), "--decisions", &self.path("decisions.jsonl")]);
         command.args(self.settings());
         Running::start(command)
     }
@@ -119,7 +120,10 @@ fn it_tails_the_topic_stops_gracefully_and_goes_on() {
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["sequence"].as_u64().unwrap())
         .collect();
-    assert!(sequences.len() > 100 && sequences.iter().copied().eq(0..sequences.len() as u64), "{sequences:?} after {stopped}");
+    assert!(
+        sequences.len() > 100 && sequences.iter().copied().eq(0..sequences.len() as u64),
+        "{sequences:?} after {stopped}"
+    );
 }
 
 #[test]
@@ -133,7 +137,8 @@ fn a_silent_partition_holds_nobody_back_and_loses_nothing_when_it_speaks() {
     setup.wait_for("trajectories", 110);
     running.signal(libc::SIGTERM);
     assert_eq!(running.end(LIMIT).status.code(), Some(0));
-    let journal = std::fs::read_to_string(std::path::Path::new(&setup.path("state")).join("idle-journal.jsonl")).unwrap();
+    let journal =
+        std::fs::read_to_string(std::path::Path::new(&setup.path("state")).join("idle-journal.jsonl")).unwrap();
     assert!(journal.lines().count() >= 2, "one entry for falling idle and one for waking up: {journal}");
 
     // The log and the journal together say everything: two replays of them end in the same bits.
