@@ -57,7 +57,7 @@ fn simulated_events_are_loaded_checked_and_refused_as_they_should() {
     check_schema("load-report", &loaded);
     assert_eq!((&loaded["records"], &loaded["topic_was_created"]), (&written["records"], &true.into()));
     assert_eq!(loaded["records_by_partition"].as_array().unwrap().len(), 3);
-    let said = failure_of(&load, 65);
+    let said = failure_of(&load, 64);
     assert!(said.contains("--append"), "{said}");
     let appended = json_of([&load[..], &["--append"]].concat());
     assert_eq!(appended["topic_was_created"], false);
