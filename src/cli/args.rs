@@ -342,13 +342,13 @@ pub struct Simulate {
     /// Partitions of a topic that is made
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub partitions: u32,
-    /// Events to write [default: as [simulate] says]
+    /// Events to write [default: as the section simulate says]
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
-    /// Events per second [default: as [simulate] says]
+    /// Events per second [default: as the section simulate says]
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,
-    /// Seed of everything random [default: as [simulate] says]
+    /// Seed of everything random [default: as the section simulate says]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Print one JSON object on stdout instead of a summary
