@@ -85,15 +85,32 @@ impl StateEncoder {
         }
     }
 
+    /// The vector that stands for an item in the history.
+    pub fn item_vector(&self, item: &str) -> Vec<f32> {
+        let mut vector = vec![0.0; self.item_dimension()];
+        self.add_item(item, 1.0, &mut vector);
+        vector
+    }
+
     fn add_embedding(&self, step: &Step, weight: f32, sum: &mut [f32]) {
-        let own = step.decision.embedding.as_deref();
-        match own.or_else(|| self.catalog.embedding(&step.decision.item)) {
-            Some(embedding) => sum.iter_mut().zip(embedding).for_each(|(total, value)| *total += weight * value),
-            None if self.catalog.dimension() == 0 => add_hashed(&step.decision.item, weight, sum),
+        match step.decision.embedding.as_deref() {
+            Some(own) => add_scaled(own, weight, sum),
+            None => self.add_item(&step.decision.item, weight, sum),
+        }
+    }
+
+    fn add_item(&self, item: &str, weight: f32, sum: &mut [f32]) {
+        match self.catalog.embedding(item) {
+            Some(embedding) => add_scaled(embedding, weight, sum),
+            None if self.catalog.dimension() == 0 => add_hashed(item, weight, sum),
             // An item that a catalog with embeddings does not know says nothing.
             None => {}
         }
     }
+}
+
+fn add_scaled(embedding: &[f32], weight: f32, sum: &mut [f32]) {
+    sum.iter_mut().zip(embedding).for_each(|(total, value)| *total += weight * value);
 }
 
 /// A fixed vector of signs over sqrt(dimension) for an item of which only the id is known: ids become nearly orthogonal

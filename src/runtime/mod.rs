@@ -20,6 +20,7 @@ mod job;
 mod kill;
 mod lanes;
 mod messages;
+mod publication;
 mod trainer;
 mod writer;
 
@@ -29,6 +30,7 @@ pub use error::JobError;
 pub use feeder::{JournalEntry, SealPlan};
 pub use gauges::Limits;
 pub use job::{Job, JobSpec, Mode, Outcome, open_store, read_outcome, restore};
+pub use publication::{Checkpointed, PublishPlan};
 pub use kill::{KillMark, kill_self};
 pub use writer::{DEAD_LETTERS, DECISIONS};
 
