@@ -266,18 +266,13 @@ impl Policy {
         items.iter().map(logit).collect()
     }
 
-    /// How much each of some items is preferred in a state, in their order; of all known items by default. The served
-    /// distribution is the softmax of these: log pi(a | s) over the items in question.
+    /// The logits to act by, of `candidates` in their order or of every known item in the order of their numbers: a
+    /// softmax over them, at some temperature, is how the policy acts. What recommends calls this and nothing else.
     pub fn preferences(&self, state: &[f32], candidates: Option<&[u32]>) -> Result<Vec<f32>, PolicyError> {
-        let mut preferences = match candidates {
-            Some(items) => self.logits_of(state, items)?,
-            None => self.logits(state)?,
-        };
-        let greatest = preferences.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mass: f64 = preferences.iter().map(|&logit| f64::from(logit - greatest).exp()).sum();
-        let normalizer = greatest + mass.ln() as f32;
-        preferences.iter_mut().for_each(|logit| *logit -= normalizer);
-        Ok(preferences)
+        match candidates {
+            Some(items) => self.logits_of(state, items),
+            None => self.logits(state),
+        }
     }
 
     fn query(&self, state: &[f32]) -> Result<Vec<f32>, PolicyError> {
