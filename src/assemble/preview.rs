@@ -1,6 +1,6 @@
 //! The session in which a decision is about to be made, exactly as training will see it afterwards.
 
-use crate::event::{Decision, Interaction, Body};
+use crate::event::{Body, Decision, Interaction};
 use crate::position::Place;
 use crate::time::EventTime;
 use crate::trajectory::Step;

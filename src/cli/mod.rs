@@ -9,6 +9,8 @@ mod run;
 mod load;
 mod check;
 mod inspect;
+mod publish;
+mod recommend;
 mod verify;
 mod simulate;
 mod config;
@@ -50,6 +52,9 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Export(arguments) => publish::export(&arguments),
+        Command::Publish(arguments) => publish::publish(&arguments),
+        Command::Recommend(arguments) => recommend::recommend(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),

@@ -161,7 +161,8 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
     })
 }
 
-fn encoder(settings: &Settings, decoder: &Decoder) -> Result<StateEncoder, Failure> {
+/// How state vectors are built.
+pub fn encoder(settings: &Settings, decoder: &Decoder) -> Result<StateEncoder, Failure> {
     let catalog = catalog(settings)?;
     let carried = decoder.embedding_dimension();
     if carried > 0 && catalog.dimension() > 0 && carried != catalog.dimension() {
@@ -243,7 +244,7 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
     }
 }
 
-fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<LearnerSettings, Failure> {
+pub fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<LearnerSettings, Failure> {
     let learner = &settings.learner;
     let policy = match learner.policy {
         settings::Policy::Gaussian => PolicyKind::Gaussian {

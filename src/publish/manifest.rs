@@ -39,6 +39,8 @@ pub struct PolicyShape {
     pub state_dimension: usize,
     /// Widths of the hidden layers, ReLU after each.
     pub hidden: Vec<usize>,
+    /// Whether the catalog gave the vectors that a softmax policy scores.
+    pub item_vectors_given: bool,
     /// Length of the trunk's output: the mean of a Gaussian policy, the query of a softmax policy.
     pub dimension: usize,
     pub file: String,
@@ -121,6 +123,7 @@ impl PolicyShape {
                 Head::Gaussian { .. } => Kind::Gaussian,
                 Head::Learned { .. } | Head::Given { .. } => Kind::Softmax,
             },
+            item_vectors_given: matches!(policy.head(), Head::Given { .. }),
             state_dimension: policy.state_dimension(),
             hidden,
             dimension,
@@ -130,11 +133,12 @@ impl PolicyShape {
         }
     }
 
-    /// Given vectors are published with the policy and read back as its own.
     pub(super) fn head(&self) -> Head {
-        match self.kind {
-            Kind::Gaussian => Head::Gaussian { dimension: self.dimension },
-            Kind::Softmax => Head::Learned { dimension: self.dimension },
+        let dimension = self.dimension;
+        match (self.kind, self.item_vectors_given) {
+            (Kind::Gaussian, _) => Head::Gaussian { dimension },
+            (Kind::Softmax, true) => Head::Given { dimension },
+            (Kind::Softmax, false) => Head::Learned { dimension },
         }
     }
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use super::manifest::{Manifest, Reading};
 use super::{Draft, Gate, Parent, Publication, PublishError, tensors};
-use crate::checkpoint::{
-    Attempted, Checksum, Disk, Found, ensure_directory, remove_tree, replace_file, write_file,
-};
+use crate::checkpoint::{Attempted, Checksum, Disk, Found, ensure_directory, remove_tree, replace_file, write_file};
 
 pub const POLICY: &str = "policy.safetensors";
 pub const MANIFEST: &str = "manifest.json";
@@ -279,12 +277,7 @@ pub fn write_to(disk: &dyn Disk, directory: &Path, draft: &Draft) -> Result<Publ
     Ok(Published { name, directory: directory.to_path_buf(), manifest })
 }
 
-fn write_files(
-    disk: &dyn Disk,
-    directory: &Path,
-    manifest: &mut Manifest,
-    policy: &[u8],
-) -> Result<(), PublishError> {
+fn write_files(disk: &dyn Disk, directory: &Path, manifest: &mut Manifest, policy: &[u8]) -> Result<(), PublishError> {
     ensure_directory(disk, directory)?;
     write_file(disk, &directory.join(POLICY), policy)?;
     write_file(disk, &directory.join(MANIFEST), &manifest.encode()?)?;

@@ -3,10 +3,12 @@
 //! Names are those of the policy: `layer.<i>.weight` `[in, out]` and `layer.<i>.bias` `[out]`, `log_sigma` or
 //! `item_vectors`; beside them `item_embeddings` `[items, item dimension]`. All are f32, little-endian, row-major.
 
+use std::sync::Arc;
+
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{Draft, Manifest, PublishError};
-use crate::policy::{Head, ITEM_VECTORS, LOG_SIGMA, Policy, Tensor, bias_name, weight_name};
+use crate::policy::{Head, ITEM_VECTORS, ItemVectors, LOG_SIGMA, Policy, Tensor, bias_name, weight_name};
 
 const ITEM_EMBEDDINGS: &str = "item_embeddings";
 
@@ -36,13 +38,22 @@ pub fn decode(file: &[u8], manifest: &Manifest) -> Result<(Policy, Option<Vec<f3
     let tensors = SafeTensors::deserialize(file).map_err(|error| error.to_string())?;
     let shape = &manifest.policy;
     let names = (0..=shape.hidden.len()).flat_map(|layer| [weight_name(layer), bias_name(layer)]);
-    let own = match shape.head() {
-        Head::Gaussian { .. } => LOG_SIGMA,
-        Head::Learned { .. } | Head::Given { .. } => ITEM_VECTORS,
+    let mut named: Vec<Tensor> = names.map(|name| tensor(&tensors, &name)).collect::<Result<_, _>>()?;
+    let given = match shape.head() {
+        Head::Gaussian { .. } => {
+            named.push(tensor(&tensors, LOG_SIGMA)?);
+            None
+        }
+        Head::Learned { .. } => {
+            named.push(tensor(&tensors, ITEM_VECTORS)?);
+            None
+        }
+        Head::Given { dimension } => {
+            let vectors = ItemVectors::new(dimension, tensor(&tensors, ITEM_VECTORS)?.values);
+            Some(Arc::new(vectors.ok_or_else(|| format!("{ITEM_VECTORS} are not whole"))?))
+        }
     };
-    let named: Vec<Tensor> =
-        names.chain([own.to_owned()]).map(|name| tensor(&tensors, &name)).collect::<Result<_, _>>()?;
-    let policy = Policy::new(shape.state_dimension, shape.head(), named, None).map_err(|error| error.to_string())?;
+    let policy = Policy::new(shape.state_dimension, shape.head(), named, given).map_err(|error| error.to_string())?;
     if !matches!(policy.head(), Head::Gaussian { .. }) && policy.items() != manifest.items.len() {
         return Err(format!("it has vectors for {} items and names for {}", policy.items(), manifest.items.len()));
     }

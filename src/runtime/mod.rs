@@ -30,8 +30,8 @@ pub use error::JobError;
 pub use feeder::{JournalEntry, SealPlan};
 pub use gauges::Limits;
 pub use job::{Job, JobSpec, Mode, Outcome, open_store, read_outcome, restore};
-pub use publication::{Checkpointed, PublishPlan};
 pub use kill::{KillMark, kill_self};
+pub use publication::{Checkpointed, PublishPlan};
 pub use writer::{DEAD_LETTERS, DECISIONS};
 
 /// The thread at the other end of a channel has gone; it says itself why.

@@ -115,7 +115,8 @@ impl Histories {
         let decode = |(index, bytes): (usize, &&[u8])| {
             let number = first.saturating_add(index as u64);
             let mut events = Vec::new();
-            let decoded = self.decoder.decode(Offset::from_count(number), Some(arrival(number)), Some(bytes), &mut events);
+            let decoded =
+                self.decoder.decode(Offset::from_count(number), Some(arrival(number)), Some(bytes), &mut events);
             decoded.map(|_| events).map_err(|problem| ServeError::Event { index, problem })
         };
         records.iter().enumerate().map(decode).collect()

@@ -25,7 +25,9 @@ pub use self::recommender::{Choice, Draw, Recommender};
 /// Why a question has no answer. The process goes on.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    #[error("not a question: {0}; one line is {{\"session\": \"s1\", \"events\": [..], \"decision\": {{..}}, \"top\": 1}}")]
+    #[error(
+        "not a question: {0}; one line is {{\"session\": \"s1\", \"events\": [..], \"decision\": {{..}}, \"top\": 1}}"
+    )]
     NotAQuestion(String),
     #[error("events[{index}]: {problem}")]
     Event { index: usize, problem: Malformed },

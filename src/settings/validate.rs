@@ -11,8 +11,7 @@ use super::problem::{Origin, Problem, shown};
 use super::raw;
 use super::secret::{MASK, Secret, is_secret_property};
 use super::sections::{
-    ClientCertificate, Decisions, Filter, Kafka, Login, Sasl, SaslMechanism, Security, SecurityProtocol,
-    Settings,
+    ClientCertificate, Decisions, Filter, Kafka, Login, Sasl, SaslMechanism, Security, SecurityProtocol, Settings,
 };
 use super::table::Setting;
 

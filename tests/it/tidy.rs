@@ -18,6 +18,8 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("learner", &["std::fs", "std::net", "rdkafka", "kafka", "clock", "window", "checkpoint"]),
     ("pipeline", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner"]),
     ("checkpoint", &["rdkafka", "kafka", "burn", "learner", "filter", "decode"]),
+    ("publish", &["rdkafka", "kafka", "burn", "clock", "learner", "filter", "runtime"]),
+    ("serve", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "learner", "filter", "checkpoint", "runtime"]),
     ("kafka", &["burn", "learner", "filter", "window", "assemble"]),
     ("files", &["rdkafka", "kafka", "burn", "learner", "filter", "window", "assemble"]),
 ];
