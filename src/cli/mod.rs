@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod load;
 mod check;
+mod evaluate;
 mod inspect;
 mod publish;
 mod recommend;
@@ -52,6 +53,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
         Command::Export(arguments) => publish::export(&arguments),
         Command::Publish(arguments) => publish::publish(&arguments),
         Command::Recommend(arguments) => recommend::recommend(&arguments),
