@@ -155,6 +155,7 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
         kill: paths.kill,
         mode: paths.mode,
         live: Arc::new(Sessions::new(LIVE_USERS_MAX)),
+        announce: None,
         board: Arc::new(Board::default()),
         decoder,
         encoder,

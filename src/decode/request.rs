@@ -49,6 +49,7 @@ impl Reader<'_, '_> {
             context: self.context(fields, 0)?,
             candidates: candidates.map(Vec::into_boxed_slice),
             propensity: None,
+            position: None,
             reward: 0.0,
         };
         Ok(Request {

@@ -67,7 +67,10 @@ impl Publications {
         let current = self.current_unless_broken()?;
         let policy = tensors::encode(draft)?;
         let mut manifest = Manifest::of(draft, &policy)?;
-        if let Some(current) = current.as_ref().filter(|current| current.manifest.content == manifest.content) {
+        let is_same = |current: &&Published| {
+            (current.manifest.version, current.manifest.content) == (manifest.version, manifest.content)
+        };
+        if let Some(current) = current.as_ref().filter(is_same) {
             self.release(&held)?;
             return Ok(Outcome::Unchanged(current.clone()));
         }

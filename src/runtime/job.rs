@@ -18,6 +18,7 @@ use super::gauges::{Gauges, Limits};
 use super::idle::IdleWatch;
 use super::kill::{KillMark, kill_self};
 use super::lanes::LaneWorker;
+use super::publisher::Announce;
 use super::trainer::Trainer;
 use super::writer::{DEAD_LETTERS, DECISIONS, DeadLetters, Writer};
 use super::{JobError, messages};
@@ -59,6 +60,8 @@ pub struct JobSpec {
     pub kill: Option<KillMark>,
     pub mode: Mode,
     pub live: Arc<Sessions>,
+    /// Who hears of the sealed policies.
+    pub announce: Option<Announce>,
     /// Where the job tells how it stands.
     pub board: Arc<Board>,
 }
@@ -378,6 +381,7 @@ impl Wiring {
                 input: writer_receiver,
                 learner: parts_receiver,
                 sealed: sealed_sender,
+                announce: spec.announce,
                 board,
             },
         })

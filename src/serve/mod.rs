@@ -8,10 +8,11 @@
 //! equal answers.
 
 pub mod histories;
+pub mod live;
 pub mod protocol;
 pub mod recommender;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use thiserror::Error;
 
@@ -19,6 +20,7 @@ use crate::decode::Malformed;
 use crate::policy::PolicyError;
 
 pub use self::histories::{Histories, Situation};
+pub use self::live::Live;
 pub use self::protocol::{Answer, Question, Refused, answer};
 pub use self::recommender::{Choice, Draw, Recommender};
 
@@ -33,6 +35,8 @@ pub enum ServeError {
     Event { index: usize, problem: Malformed },
     #[error("decision: {0}")]
     Decision(Malformed),
+    #[error("there is no policy yet: none has been sealed, or none is published")]
+    NoPolicy,
     #[error("top must be at least 1")]
     NothingAsked,
     #[error("the policy knows none of the {0} candidates")]

@@ -56,6 +56,10 @@ fn one() -> usize {
 
 impl<'a> Question<'a> {
     pub fn parse(line: &'a [u8]) -> Result<Question<'a>, ServeError> {
+        // A list would be taken for the fields in their order.
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ServeError::NotAQuestion("it is no JSON object".to_owned()));
+        }
         serde_json::from_slice(line).map_err(|error| ServeError::NotAQuestion(error.to_string()))
     }
 

@@ -9,7 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{ServeError, Situation, UnfitError};
 use crate::policy::{Head, Policy};
-use crate::publish::{Publication, StateShape};
+use crate::publish::{Draft, Publication, StateShape};
 
 /// A published policy, ready to be asked. Nothing in it changes.
 #[derive(Debug)]
@@ -21,6 +21,14 @@ pub struct Recommender {
     embeddings: Vec<f32>,
     temperature: f64,
     version: u64,
+}
+
+/// What a policy chooses among.
+struct Items {
+    ids: Vec<Arc<str>>,
+    dimension: usize,
+    /// `[ids, dimension]`.
+    embeddings: Option<Vec<f32>>,
 }
 
 /// One item of an answer.
@@ -57,22 +65,35 @@ impl Recommender {
             return Err(UnfitError::OtherStates(differences));
         }
         let temperature = temperature.unwrap_or(manifest.serving.temperature);
+        let items =
+            Items { ids: manifest.items, dimension: manifest.state.item_dimension, embeddings: item_embeddings };
+        Recommender::of(manifest.version, policy, items, temperature)
+    }
+
+    /// A policy that goes from the learner straight to those who ask.
+    pub fn from_draft(draft: Draft, state: &StateShape) -> Result<Self, UnfitError> {
+        let Draft { version, policy, items, item_embeddings, state: own, serving, .. } = draft;
+        let differences = own.differences(state);
+        if !differences.is_empty() {
+            return Err(UnfitError::OtherStates(differences));
+        }
+        let items = Items { ids: items, dimension: own.item_dimension, embeddings: item_embeddings };
+        Recommender::of(version, policy, items, serving.temperature)
+    }
+
+    fn of(version: u64, policy: Policy, items: Items, temperature: f64) -> Result<Self, UnfitError> {
         if !(temperature > 0.0 && temperature.is_finite()) {
             return Err(UnfitError::Temperature(temperature.to_string()));
         }
         let embeddings = match policy.head() {
-            Head::Gaussian { dimension } => {
-                let items = manifest.state.item_dimension;
-                if !manifest.items.is_empty() && items != dimension {
-                    return Err(UnfitError::Dimension { policy: dimension, items });
-                }
-                item_embeddings.unwrap_or_default()
+            Head::Gaussian { dimension } if !items.ids.is_empty() && items.dimension != dimension => {
+                return Err(UnfitError::Dimension { policy: dimension, items: items.dimension });
             }
+            Head::Gaussian { .. } => items.embeddings.unwrap_or_default(),
             Head::Learned { .. } | Head::Given { .. } => Vec::new(),
         };
-        let numbers = manifest.items.iter().zip(0..).map(|(id, number)| (Arc::clone(id), number)).collect();
-        let version = manifest.version;
-        Ok(Recommender { policy, items: manifest.items, numbers, embeddings, temperature, version })
+        let numbers = items.ids.iter().zip(0..).map(|(id, number)| (Arc::clone(id), number)).collect();
+        Ok(Recommender { policy, items: items.ids, numbers, embeddings, temperature, version })
     }
 
     pub fn version(&self) -> u64 {

@@ -19,6 +19,7 @@ use crate::policy::{Head, Policy, Tensor};
 use crate::position::{NextOffset, Offset, Partition};
 use crate::publish::{Draft, Lineage, Publication, Serving, StateShape, read, write_to};
 use crate::state::{Pooling, StateEncoder};
+use crate::time::Span;
 
 fn repository(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -93,6 +94,8 @@ fn trained(
     rules: SessionRules,
     log: &[String],
 ) -> BTreeMap<String, Vec<Vec<f32>>> {
+    // The file is in the order of its sessions, not of time: nothing may count as late.
+    let rules = SessionRules { lateness: Span::LONGEST, ..rules };
     let mut intake = Intake::new(Partition(0), NextOffset::ZERO, Arc::clone(decoder), rules);
     let mut closed = Vec::new();
     for (number, line) in log.iter().enumerate() {
@@ -182,6 +185,14 @@ fn served(temperature: Option<f64>) -> (Histories, Recommender) {
     let (decoder, encoder) = bandit();
     let recommender = Recommender::new(linear(&ITEMS, &encoder), &StateShape::of(&encoder), temperature).unwrap();
     (Histories::new(decoder, encoder, SessionRules::default(), 2), recommender)
+}
+
+/// A live policy over the items a, b, c, d, for the tests of HTTP.
+pub(crate) fn live() -> Arc<Live> {
+    let (histories, recommender) = served(None);
+    let live = Live::new(histories, StateShape::of(&bandit().1));
+    live.swap(recommender);
+    Arc::new(live)
 }
 
 fn ask(served: &(Histories, Recommender), draw: &mut Draw, question: &Value) -> Result<Answer, String> {

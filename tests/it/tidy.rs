@@ -20,7 +20,10 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("evaluate", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner", "filter"]),
     ("checkpoint", &["rdkafka", "kafka", "burn", "learner", "filter", "decode"]),
     ("publish", &["rdkafka", "kafka", "burn", "clock", "learner", "filter", "runtime"]),
-    ("serve", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "learner", "filter", "checkpoint", "runtime"]),
+    (
+        "serve",
+        &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "learner", "filter", "checkpoint", "runtime"],
+    ),
     ("kafka", &["burn", "learner", "filter", "window", "assemble"]),
     ("files", &["rdkafka", "kafka", "burn", "learner", "filter", "window", "assemble"]),
 ];
