@@ -36,3 +36,4 @@ pub mod cli;
 
 pub mod simulate;
 pub mod report;
+pub mod bench;
