@@ -169,7 +169,6 @@ impl World {
             let took = clocks.stop();
             longest = Stall { cpu: longest.cpu.max(took.cpu), wall: longest.wall.max(took.wall) };
         }
-        eprintln!("cut {:?} {:?} longest {:?} {:?}", cut.cpu, cut.wall, longest.cpu, longest.wall);
         drop(held);
         Ok(Stall { cpu: cut.cpu + longest.cpu, wall: cut.wall + longest.wall })
     }
