@@ -9,6 +9,7 @@ mod broker;
 mod crash;
 mod determinism;
 mod docs;
+mod evaluate;
 mod failures;
 mod kafka_consumer;
 mod kafka_faults;
