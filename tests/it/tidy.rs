@@ -25,6 +25,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
         &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "learner", "filter", "checkpoint", "runtime"],
     ),
     ("kafka", &["burn", "learner", "filter", "window", "assemble"]),
+    ("bench", &["std::net", "rdkafka", "kafka", "burn", "clock", "runtime", "cli"]),
     ("files", &["rdkafka", "kafka", "burn", "learner", "filter", "window", "assemble"]),
 ];
 
