@@ -133,6 +133,8 @@ impl Content {
             ("updates", learned.updates),
             ("refused_updates", learned.refused()),
             ("rollbacks", learned.rollbacks),
+            ("uniform_fallbacks", learned.uniform_fallbacks),
+            ("negatives_dropped", learned.negatives_dropped),
         ]
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))
