@@ -35,4 +35,5 @@ pub mod runtime;
 pub mod cli;
 
 pub mod simulate;
+pub mod experiment;
 pub mod report;

@@ -14,6 +14,7 @@ mod simulate;
 mod config;
 mod broker;
 mod demo;
+mod experiment;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Load(arguments) => load::load(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Experiment(arguments) => experiment::experiment(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),
         Command::DemoBroker(arguments) => broker::demo_broker(&arguments),

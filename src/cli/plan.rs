@@ -10,9 +10,11 @@ use crate::catalog::{Catalog, CatalogFields};
 use crate::checkpoint::SettingsDigests;
 use crate::decode::{Decoder, Mapping, Size};
 use crate::exit::{Exit, Failure};
-use crate::filter::{BufferRules, FilterRules};
+use crate::filter::{BufferRules, Curriculum, FilterRules};
 use crate::kafka::{Connection, ConsumerSettings, DeadLetterTopic, TopicSource};
-use crate::learner::{CrrWeight, GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Taper, Temperature, Vectors};
+use crate::learner::{
+    CrrWeight, GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Taper, Temperature, Vectors,
+};
 use crate::live::Sessions;
 use crate::pipeline::{ActionForm, Breaker, PipelineRules};
 use crate::runtime::{Board, JobError, JobSpec, KillMark, Limits, Mode, SealPlan};
@@ -221,12 +223,22 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
     PipelineRules {
         filter: FilterRules {
             kappa: filter.kappa,
+            curriculum: match filter.curriculum {
+                settings::Curriculum::Fixed => Curriculum::Fixed,
+                settings::Curriculum::Paper => Curriculum::Paper,
+                settings::Curriculum::Ess => Curriculum::Ess { share: filter.curriculum_ess },
+            },
+            seed: settings.learner.seed,
             window: filter.window,
             max_age: filter.max_age,
             level_rate: filter.level_rate,
             warmup: filter.warmup,
             max_share_per_user: filter.max_share_per_user,
             max_silence: filter.max_silence,
+            drift_threshold: match filter.drift {
+                settings::DriftTest::Off => None,
+                settings::DriftTest::PageHinkley => Some(filter.drift_threshold),
+            },
         },
         buffer: BufferRules {
             capacity: filter.buffer,
@@ -297,9 +309,7 @@ fn objective(learner: &settings::Learner) -> Objective {
             },
         },
         settings::Objective::Iql => Objective::Iql { expectile: learner.iql_expectile, temperature },
-        settings::Objective::Bppo => {
-            Objective::Bppo { clip: learner.bppo_clip, behavior_updates: learner.bppo_warmup }
-        }
+        settings::Objective::Bppo => Objective::Bppo { clip: learner.bppo_clip, behavior_updates: learner.bppo_warmup },
     }
 }
 

@@ -78,7 +78,8 @@ impl Estimators {
             | Objective::Remoteness { .. }
             | Objective::Awr { .. }
             | Objective::Crr { .. }
-            | Objective::Iql { .. } => self.behavior = None,
+            | Objective::Iql { .. }
+            | Objective::Given => self.behavior = None,
         }
         if !matches!(settings.objective, Objective::Remoteness { .. }) {
             self.balance = Balance::default();
@@ -165,9 +166,7 @@ impl Behavior {
         let (gradients, head) = view.gradients(states, |_| vec![1.0; batch.rows]);
         let norm = adam::norm(gradients.iter().flatten().map(Vec::as_slice));
         self.adam.propose(settings, self.policy.tensors(), &gradients, norm, &mut self.proposal);
-        if let (Head::Gaussian { .. }, Some(log_sigma)) =
-            (self.policy.head(), self.proposal.values.last_mut())
-        {
+        if let (Head::Gaussian { .. }, Some(log_sigma)) = (self.policy.head(), self.proposal.values.last_mut()) {
             Policy::bound_log_sigma(log_sigma);
         }
         head.log_probabilities

@@ -13,9 +13,9 @@
 
 pub mod adam;
 mod estimators;
-mod gaussian;
+pub mod gaussian;
 mod guard;
-mod heads;
+pub mod heads;
 mod initial;
 mod items;
 mod network;
@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::adam::{Adam, Proposal};
-pub use self::guard::Refusal;
 use self::estimators::{Estimates, Estimators};
+pub use self::guard::Refusal;
 use self::guard::{Guard, Signs, Snapshot};
 use self::heads::View;
 use self::network::Network;
@@ -158,9 +158,9 @@ impl Learner {
         let estimates = self.estimators.look(&self.network, &self.settings, states, batch);
 
         let mut weighed = None;
-        let (gradients, head) = self.view(batch).gradients(states, |output| {
-            weighed.insert(self.weigh(output, batch, &estimates)).rows.weights.clone()
-        });
+        let (gradients, head) = self
+            .view(batch)
+            .gradients(states, |output| weighed.insert(self.weigh(output, batch, &estimates)).rows.weights.clone());
         let gradient_norm = adam::norm(gradients.iter().flatten().map(Vec::as_slice));
         let signs = Signs { loss: head.loss, gradient_norm, distance_ratio: head.distance_ratio };
 

@@ -46,16 +46,34 @@ const EXPONENT_MAX: f64 = 10.0;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
     Drpo,
-    DrpoExp { temperature: Temperature },
+    DrpoExp {
+        temperature: Temperature,
+    },
     AdaptiveBc,
     Bc,
     Apg,
-    Asymre { negative_share: f64 },
-    Remoteness { taper: Taper },
-    Awr { temperature: Temperature },
-    Crr { weight: CrrWeight },
-    Iql { expectile: f64, temperature: Temperature },
-    Bppo { clip: f64, behavior_updates: u64 },
+    Asymre {
+        negative_share: f64,
+    },
+    Remoteness {
+        taper: Taper,
+    },
+    Awr {
+        temperature: Temperature,
+    },
+    Crr {
+        weight: CrrWeight,
+    },
+    Iql {
+        expectile: f64,
+        temperature: Temperature,
+    },
+    Bppo {
+        clip: f64,
+        behavior_updates: u64,
+    },
+    /// The score itself is the weight, signed: for advantages that are known and frozen. No setting selects it.
+    Given,
 }
 
 /// tau of an exponential objective, and what it is measured in.
@@ -144,6 +162,7 @@ impl Objective {
             Objective::Crr { .. } => "crr",
             Objective::Iql { .. } => "iql",
             Objective::Bppo { .. } => "bppo",
+            Objective::Given => "given",
         }
     }
 
@@ -152,8 +171,11 @@ impl Objective {
         match self {
             Objective::Crr { .. } => Some(0.5),
             Objective::Iql { expectile, .. } => Some(expectile),
-            Objective::Drpo | Objective::DrpoExp { .. } | Objective::AdaptiveBc | Objective::Bc | Objective::Apg => None,
-            Objective::Asymre { .. } | Objective::Remoteness { .. } | Objective::Awr { .. } | Objective::Bppo { .. } => None,
+            Objective::Drpo | Objective::DrpoExp { .. } | Objective::AdaptiveBc | Objective::Bc | Objective::Apg => {
+                None
+            }
+            Objective::Asymre { .. } | Objective::Remoteness { .. } | Objective::Awr { .. } => None,
+            Objective::Bppo { .. } | Objective::Given => None,
         }
     }
 
@@ -176,7 +198,7 @@ impl Objective {
             }
             Objective::Bppo { clip, .. } => require(clip > 0.0 && clip < 1.0, "the clip must be between 0 and 1"),
             Objective::Remoteness { taper } => taper.validate(),
-            Objective::Drpo | Objective::AdaptiveBc | Objective::Bc | Objective::Apg => Ok(()),
+            Objective::Drpo | Objective::AdaptiveBc | Objective::Bc | Objective::Apg | Objective::Given => Ok(()),
             Objective::Crr { weight: CrrWeight::Indicator } => Ok(()),
         }
     }
@@ -202,6 +224,7 @@ pub fn row_weights(objective: Objective, rows: &Rows<'_>) -> RowWeights {
         }
         Objective::AdaptiveBc => with_mean_one(c.clone()),
         Objective::Bc => vec![1.0; scores.len()],
+        Objective::Given => scores.clone(),
         Objective::Apg
         | Objective::Asymre { .. }
         | Objective::Remoteness { .. }
@@ -236,7 +259,15 @@ fn baseline_weights(objective: Objective, scores: &[f64], c: &[f64], rows: &Rows
         Objective::Awr { temperature } => exponential(a.iter().copied(), c, temperature.unit(std)),
         Objective::Crr { weight: CrrWeight::Indicator } => {
             // A NaN is neither above nor below: it stays one.
-            let kept = over_value().zip(c).map(|(a, c)| if a > 0.0 { *c } else if a <= 0.0 { 0.0 } else { a });
+            let kept = over_value().zip(c).map(|(a, c)| {
+                if a > 0.0 {
+                    *c
+                } else if a <= 0.0 {
+                    0.0
+                } else {
+                    a
+                }
+            });
             let kept: Vec<f64> = kept.collect();
             // Nothing stands above its critic: then nothing is imitated.
             if kept.iter().all(|weight| *weight == 0.0) { kept } else { with_mean_one(kept) }
@@ -252,7 +283,9 @@ fn baseline_weights(objective: Objective, scores: &[f64], c: &[f64], rows: &Rows
             let is_clipped = if a > 0.0 { ratio > 1.0 + clip } else { ratio < 1.0 - clip };
             if is_clipped { 0.0 } else { ratio * a }
         }),
-        Objective::Drpo | Objective::DrpoExp { .. } | Objective::AdaptiveBc | Objective::Bc => c.to_vec(),
+        Objective::Drpo | Objective::DrpoExp { .. } | Objective::AdaptiveBc | Objective::Bc | Objective::Given => {
+            c.to_vec()
+        }
     }
 }
 

@@ -51,7 +51,11 @@ impl Taper {
     pub(super) fn validate(self) -> Result<(), String> {
         let holds = self.rate >= 0.0 && self.start >= 0.0 && self.width > 0.0;
         let is_finite = self.rate.is_finite() && self.start.is_finite() && self.width.is_finite();
-        if holds && is_finite { Ok(()) } else { Err("rate and start must be at least 0, and width above 0".to_string()) }
+        if holds && is_finite {
+            Ok(())
+        } else {
+            Err("rate and start must be at least 0, and width above 0".to_string())
+        }
     }
 }
 

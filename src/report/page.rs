@@ -21,6 +21,21 @@ pub(super) fn html(report: &Report) -> Result<String, ReportError> {
     for (index, chart) in report.charts.iter().enumerate() {
         figure(chart, index, &mut page)?;
     }
+    let mut charts = report.charts.len();
+    for (index, section) in report.sections.iter().enumerate() {
+        page.put(&format!(
+            "<section class=\"card\" aria-labelledby=\"section-{index}\">\n<h2 id=\"section-{index}\">{}</h2>\n<p>{}</p>\n",
+            escaped(&section.title),
+            escaped(&section.lead),
+        ));
+        section.tables.iter().for_each(|table| page.put(&table.to_html()));
+        section.sentences.iter().for_each(|sentence| page.put(&format!("<p>{}</p>\n", escaped(sentence))));
+        page.put("</section>\n");
+        for chart in &section.charts {
+            figure(chart, charts, &mut page)?;
+            charts += 1;
+        }
+    }
     if let Some(crash) = &report.crash {
         crash_section(crash, &mut page);
     }

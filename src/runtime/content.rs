@@ -127,6 +127,7 @@ impl Content {
             ("steps_without_action", totals.steps_without_action),
             ("judged", filter.judged),
             ("alarms", filter.alarms),
+            ("drifts", filter.drifts),
             ("batches", self.pipeline.buffer.batches()),
             ("draws", self.pipeline.buffer.draws()),
             ("stale_draws", self.pipeline.buffer.stale_draws()),

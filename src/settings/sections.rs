@@ -210,6 +210,9 @@ pub struct Filter {
     pub max_share_per_user: f64,
     pub max_silence: bool,
     pub curriculum: Curriculum,
+    pub curriculum_ess: f64,
+    pub drift: DriftTest,
+    pub drift_threshold: f64,
     pub buffer: usize,
 }
 
@@ -217,6 +220,15 @@ pub struct Filter {
 #[serde(rename_all = "snake_case")]
 pub enum Curriculum {
     Fixed,
+    Paper,
+    Ess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftTest {
+    Off,
+    PageHinkley,
 }
 
 /// `[learner]`

@@ -140,7 +140,10 @@ pub const TABLE: &[Setting] = &[
     tunable("filter.warmup", one_of(&["hold", "admit"]), Some(r#""hold""#), "Until the window is full enough: hold units back, or admit all."),
     tunable("filter.max_share_per_user", number(Bounds::above(0.0, 1.0)), Some("0.05"), "Largest share of one user among the recently judged units."),
     tunable("filter.max_silence", Kind::Flag, Some("true"), "Shorten the window when nothing has been admitted for 16/kappa units."),
-    tunable("filter.curriculum", Kind::Choice { now: &["fixed"], later: &["paper", "ess"] }, Some(r#""fixed""#), "How kappa moves."),
+    tunable("filter.curriculum", one_of(&["fixed", "paper", "ess"]), Some(r#""fixed""#), "How kappa moves: not at all, by the paper's rule (from 0.5 on), or towards an effective sample size."),
+    tunable("filter.curriculum_ess", number(Bounds::above(0.0, 1.0)), Some("0.05"), "Effective share of 320 units that curriculum = \"ess\" holds."),
+    tunable("filter.drift", one_of(&["off", "page-hinkley"]), Some(r#""off""#), "Test on the scores' mean that shortens the window when it has moved."),
+    tunable("filter.drift_threshold", number(Bounds::from_to(1.0, 1e6)), Some("50.0"), "Summed deviation, in standard deviations, at which it has."),
     structural("filter.buffer", count(1, 10_000_000), Some("20_000"), "Admitted steps that are kept for reuse."),
 
     structural("learner.policy", one_of(&["gaussian", "softmax"]), Some(r#""gaussian""#), "Over item embeddings, or over item ids."),

@@ -35,7 +35,10 @@ fn every_objective_goes_on_after_a_restore_as_if_there_had_been_none() {
 fn a_refused_update_leaves_the_estimators_as_they_were() {
     for name in ["iql", "bppo", "remoteness"] {
         let mut settings = learned_items();
-        settings.objective = name.parse().unwrap();
+        settings.objective = match name.parse().unwrap() {
+            Objective::Bppo { clip, .. } => Objective::Bppo { clip, behavior_updates: 0 },
+            objective => objective,
+        };
         let mut learner = Learner::new(settings.clone()).expect("valid settings");
         let batches = some_batches(&settings, 2, 9);
         update(&mut learner, &batches[0]);
@@ -113,10 +116,14 @@ fn negatives_that_outweigh_the_positives_are_dropped_and_counted() {
     // Nothing fades: q = p, and there is no stable point.
     settings.objective = Objective::Remoteness { taper: crate::learner::Taper { rate: 0.0, start: 1.0, width: 1.0 } };
     let mut learner = Learner::new(settings.clone()).expect("valid settings");
-    some_batches(&settings, 6, 13).iter().for_each(|batch| drop(update(&mut learner, batch)));
+    for batch in some_batches(&settings, 6, 13) {
+        update(&mut learner, &batch);
+    }
     assert_eq!(learner.counters().negatives_dropped, 6);
     settings.objective = Objective::Remoteness { taper: crate::learner::Taper { rate: 50.0, start: 0.0, width: 1.0 } };
     let mut learner = Learner::new(settings.clone()).expect("valid settings");
-    some_batches(&settings, 6, 13).iter().for_each(|batch| drop(update(&mut learner, batch)));
+    for batch in some_batches(&settings, 6, 13) {
+        update(&mut learner, &batch);
+    }
     assert_eq!(learner.counters().negatives_dropped, 0);
 }

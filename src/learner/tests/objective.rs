@@ -37,7 +37,10 @@ fn weights_are_those_of_the_formulas() {
     check(Objective::Awr { temperature: Temperature::Std(1.0) }, [0.079861, 0.607734, 2.312405]);
     check(Objective::Awr { temperature: Temperature::Raw(0.5) }, [0.024005, 0.354747, 2.621248]);
     check(Objective::Crr { weight: CrrWeight::Indicator }, [1.0, 0.0, 2.0]);
-    check(Objective::Crr { weight: CrrWeight::Exponential { temperature: Temperature::Raw(1.0) } }, [0.596042, 0.438543, 1.965415]);
+    check(
+        Objective::Crr { weight: CrrWeight::Exponential { temperature: Temperature::Raw(1.0) } },
+        [0.596042, 0.438543, 1.965415],
+    );
     check(Objective::Iql { expectile: 0.7, temperature: Temperature::Std(1.0) }, [0.532102, 0.243609, 2.224289]);
     check(Objective::Bppo { clip: 0.2, behavior_updates: 0 }, [-1.101598, 0.0, 0.0]);
 }
@@ -88,10 +91,8 @@ fn a_broken_score_is_not_hidden() {
 fn a_clipped_ratio_has_no_gradient_and_only_on_the_side_that_it_helps() {
     let objective = Objective::Bppo { clip: 0.2, behavior_updates: 0 };
     let ratios = [1.3_f64.ln(), 0.7_f64.ln(), 1.3_f64.ln(), 0.7_f64.ln()];
-    let found = row_weights(
-        objective,
-        &Rows { log_ratios: &ratios, ..rows(&[-1.0, -1.0, 1.0, 1.0], &[0.0; 4], &[1.0; 4]) },
-    );
+    let found =
+        row_weights(objective, &Rows { log_ratios: &ratios, ..rows(&[-1.0, -1.0, 1.0, 1.0], &[0.0; 4], &[1.0; 4]) });
     for (found, expected) in found.weights.iter().zip([-1.3, 0.0, 0.0, 0.7]) {
         assert!((found - expected).abs() < 1e-6, "{:?}", found);
     }
