@@ -34,6 +34,7 @@ pub mod exit;
 pub mod runtime;
 pub mod cli;
 
+pub mod evaluate;
 pub mod simulate;
 pub mod experiment;
 pub mod report;

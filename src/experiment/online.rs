@@ -11,7 +11,7 @@ use super::plan::{EXTREME, MEDIUM, Plan, Scale};
 use super::recipe::{Keep, Method, Recipe};
 use super::stats::{Estimate, paired};
 use super::stream::{self, Stream};
-use super::toy::ToyWorld;
+use super::toy::{TOY, ToyWorld};
 use super::train::{ROWS, gathered, kept, learner, next_kappa, train};
 use super::tune::{Frozen, setup};
 use crate::learner::LearnerError;
@@ -175,7 +175,7 @@ pub fn streaming(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Fin
         let keep = if recipe.keep == Keep::Paper { Keep::Best { kappa: 0.1 } } else { recipe.keep };
         let in_stream = Recipe { keep, ..recipe.clone() };
         let runs = each(scale.seeds, |seed| {
-            let mut random = generator(seed as u64, 0x746f_79);
+            let mut random = generator(seed as u64, TOY);
             let world = ToyWorld::new(&plan.toy, &mut random);
             let data = world.log(scale.samples, MEDIUM, 0.0, &mut random);
             let batch = train(&data, &recipe, &setup, seed as u64)?;

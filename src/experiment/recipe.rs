@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::filter::Curriculum;
-use crate::learner::{CrrWeight, Objective, Temperature};
+use crate::learner::{CrrWeight, Objective, Taper, Temperature};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
@@ -78,7 +78,10 @@ impl Method {
             Method::Bc => all(vec![Objective::Bc]),
             Method::Apg => all(vec![Objective::Apg]),
             Method::Asymre => all(vec![Objective::Asymre { negative_share: 0.1 }]),
-            Method::Remoteness => all(vec![Objective::Remoteness { taper: Default::default() }]),
+            Method::Remoteness => all([(0.0, 1.0), (0.0, 0.5), (0.0, 0.25), (1.0, 1.0)]
+                .into_iter()
+                .map(|(start, width)| Objective::Remoteness { taper: Taper { rate: 1.0, start, width } })
+                .collect()),
             Method::Awr => all(temperatures().map(|temperature| Objective::Awr { temperature }).collect()),
             Method::Iql => {
                 all(temperatures().map(|temperature| Objective::Iql { expectile: 0.7, temperature }).collect())
@@ -129,12 +132,10 @@ impl Recipe {
             Objective::Crr { weight: CrrWeight::Exponential { temperature: t } } => temperature(t),
             Objective::Asymre { negative_share } => format!(", {negative_share} of a negative"),
             Objective::Bppo { clip, .. } => format!(", clip {clip}"),
-            Objective::Drpo
-            | Objective::AdaptiveBc
-            | Objective::Bc
-            | Objective::Apg
-            | Objective::Given
-            | Objective::Remoteness { .. } => String::new(),
+            Objective::Drpo | Objective::AdaptiveBc | Objective::Bc | Objective::Apg | Objective::Given => {
+                String::new()
+            }
+            Objective::Remoteness { taper } => format!(", taper from {} over {}", taper.start, taper.width),
         };
         let keep = match self.keep {
             Keep::All => "all rows".to_owned(),

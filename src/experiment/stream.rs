@@ -116,6 +116,7 @@ fn trajectory(data: &Data, row: usize, time: EventTime) -> Trajectory {
         context: data.state(row).into(),
         candidates: None,
         propensity: None,
+        position: None,
         reward,
     };
     Trajectory {

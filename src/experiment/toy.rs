@@ -12,6 +12,9 @@ use super::data::Data;
 use super::plan::Toy;
 use crate::policy::Policy;
 
+/// What the worlds of the studies draw from.
+pub const TOY: u64 = 0x0074_6f79;
+
 /// Contexts in which a policy is measured.
 const MEASURED: usize = 500;
 

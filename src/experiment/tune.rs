@@ -6,12 +6,15 @@ use super::data::generator;
 use super::jobs::each;
 use super::plan::{MEDIUM, Plan};
 use super::recipe::{Method, Recipe};
-use super::toy::ToyWorld;
+use super::toy::{TOY, ToyWorld};
 use super::train::{Setup, train};
 use crate::learner::LearnerError;
 
 /// Apart from the seeds of the studies, which count from 0.
 const TUNING_SEEDS: [u64; 2] = [1_000, 1_001];
+
+/// Share of random behavior in that log: what is chosen must not need a clean one.
+const TUNING_NOISE: f64 = 0.4;
 
 /// The recipe of each method, with what it reached in tuning.
 #[derive(Debug, Clone, Default)]
@@ -37,9 +40,9 @@ impl Frozen {
             let runs = if candidates.len() > 1 { candidates.len() * TUNING_SEEDS.len() } else { 0 };
             let values = each(runs, |run| {
                 let (candidate, seed) = (run / TUNING_SEEDS.len(), TUNING_SEEDS[run % TUNING_SEEDS.len()]);
-                let mut random = generator(seed, 0x746f_79);
+                let mut random = generator(seed, TOY);
                 let world = ToyWorld::new(&plan.toy, &mut random);
-                let data = world.log(samples, MEDIUM, 0.0, &mut random);
+                let data = world.log(samples, MEDIUM, TUNING_NOISE, &mut random);
                 train(&data, &candidates[candidate], &setup, seed).map(|trained| world.measure(&trained.policy))
             })?;
             let mean = |candidate: usize| -> f64 {

@@ -7,7 +7,7 @@ use super::paper;
 use super::plan::{MEDIUM, Plan, Scale, Toy};
 use super::recipe::{Keep, Method, Recipe};
 use super::stats::{Estimate, paired};
-use super::toy::ToyWorld;
+use super::toy::{TOY, ToyWorld};
 use super::train::{Setup, train};
 use super::tune::{Frozen, setup};
 use crate::learner::{LearnerError, Objective};
@@ -16,7 +16,7 @@ use crate::report::{Chart, Point, Series, Table, Tone};
 /// Latent reward at the mean action after training on a log of its own per seed; one value for each seed.
 fn over_seeds(recipe: &Recipe, toy: &Toy, noise: f64, setup: &Setup, scale: &Scale) -> Result<Vec<f64>, LearnerError> {
     each(scale.seeds, |seed| {
-        let mut random = generator(seed as u64, 0x746f_79);
+        let mut random = generator(seed as u64, TOY);
         let world = ToyWorld::new(toy, &mut random);
         let data = world.log(scale.samples, MEDIUM, noise, &mut random);
         train(&data, recipe, setup, seed as u64).map(|trained| world.measure(&trained.policy))
@@ -78,7 +78,7 @@ pub fn ablation(plan: &Plan, scale: &Scale, findings: &mut Findings) -> Result<(
 
 /// What the divergence guard does about a recipe: updates refused and rollbacks, at the first seed.
 fn guarded_counts(recipe: &Recipe, plan: &Plan, scale: &Scale) -> Result<(u64, u64), LearnerError> {
-    let mut random = generator(0, 0x746f_79);
+    let mut random = generator(0, TOY);
     let world = ToyWorld::new(&plan.toy, &mut random);
     let data = world.log(scale.samples, MEDIUM, 0.0, &mut random);
     let trained = train(&data, recipe, &setup(plan, scale.steps.min(1_500), true), 0)?;

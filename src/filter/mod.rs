@@ -192,11 +192,11 @@ impl Filter {
         if judgement.cut.is_some() {
             self.adjust(judgement.weight, user);
         }
-        if let (Some(score), Some(threshold)) = (score, self.rules.drift_threshold) {
-            if self.drift.record(f64::from(score.value()), threshold) {
-                self.window.keep_last(self.alarm.horizon());
-                self.totals.drifts += 1;
-            }
+        if let (Some(score), Some(threshold)) = (score, self.rules.drift_threshold)
+            && self.drift.record(f64::from(score.value()), threshold)
+        {
+            self.window.keep_last(self.alarm.horizon());
+            self.totals.drifts += 1;
         }
         judgement
     }

@@ -9,6 +9,7 @@ mod broker;
 mod crash;
 mod determinism;
 mod docs;
+mod evaluate;
 mod experiment;
 mod failures;
 mod kafka_consumer;
