@@ -207,6 +207,7 @@ Examples:
   sluicebox replay -c my.toml --from ts=2026-01-01T00:00:00Z --until ts=2026-02-01T00:00:00Z
   sluicebox replay -c my.toml --from offset=0:1000,1:1200 --set filter.kappa=0.05 --state /tmp/try
   sluicebox replay -c my.toml --file events.jsonl.gz --partitions 4 --json
+  sluicebox replay -c my.toml --sweep filter.kappa=.02,.05,.1 --state /tmp/sweep
 
 The range is resolved to offsets once, before the first record, and stored: a restart with
 the same --state goes on in the same range. Nothing is committed to the group. At the end
@@ -232,8 +233,14 @@ pub struct Replay {
     /// Repeat the decisions about idle partitions that a `run` left in this journal
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
+    /// Compare values of a setting in one reading; several settings give every combination
+    #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
+    pub sweep: Vec<String>,
+    /// Write the comparison of a sweep here as a page [default: sweep.html in the directory of --state]
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    pub html: Option<PathBuf>,
     /// Die by SIGKILL at a mark of progress: record:N or disk:N
-    #[arg(long, value_name = "MARK", hide = true)]
+    #[arg(long, value_name = "MARK", hide = true, conflicts_with = "sweep")]
     pub kill_at: Option<KillMark>,
     /// Wait for offsets of --until that are not written yet
     #[arg(long, hide = true)]
@@ -512,6 +519,7 @@ mod tests {
             "sluicebox demo --json --seed 3 --out /tmp/x",
             "sluicebox replay -c a.toml --from earliest --until now --file f.gz --partitions 4 --json --state s",
             "sluicebox replay -c a.toml --set filter.kappa=.1 --set score.kind=return --decisions d.jsonl --journal j",
+            "sluicebox replay -c a.toml --sweep filter.kappa=.02,.05 --sweep learner.seed=1,2 --html s.html",
             "sluicebox verify-resume -c a.toml --file f --partitions 4 --kills 50 --seed 1 --json",
             "sluicebox load f.jsonl --topic t --partitions 4 --json --append -c a.toml",
             "sluicebox check --sample f.jsonl --json -c a.toml",

@@ -23,6 +23,7 @@ pub struct Report {
     pub lead: String,
     /// The few numbers to remember.
     pub headline: Vec<Figure>,
+    pub tables: Vec<Table>,
     pub charts: Vec<Chart>,
     pub sections: Vec<Section>,
     pub crash: Option<CrashProof>,

@@ -2,7 +2,8 @@
 
 use super::page::escaped;
 
-#[derive(Debug, Clone, PartialEq, Default)]
+/// Things side by side. Every row is as long as the header.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     pub title: String,
     pub header: Vec<String>,
@@ -28,16 +29,19 @@ impl Table {
         format!("**{}**\n\n{}{}{rows}", self.title, line(&self.header), line(&rule))
     }
 
-    pub(super) fn to_html(&self) -> String {
-        let cells = |tag: &str, cells: &[String]| -> String {
-            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
+    /// With a caption, unless it is empty.
+    pub(super) fn to_html(&self, caption: &str) -> String {
+        let row = |open: &str, tag: &str, cells: &[String]| -> String {
+            let cells: String = cells.iter().map(|cell| format!("<{open}>{}</{tag}>", escaped(cell))).collect();
+            format!("<tr>{cells}</tr>")
         };
-        let rows: String = self.rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", row))).collect();
-        format!(
-            "<div class=\"scroll\"><table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>\n{rows}</tbody></table></div>\n",
-            escaped(&self.title),
-            cells("th scope=\"col\"", &self.header).replace("</th scope=\"col\">", "</th>"),
-        )
+        let caption = match caption {
+            "" => String::new(),
+            caption => format!("<caption>{}</caption>", escaped(caption)),
+        };
+        let rows: String = self.rows.iter().map(|cells| row("td", "td", cells) + "\n").collect();
+        let header = row("th scope=\"col\"", "th", &self.header);
+        format!("<div class=\"scroll\"><table>{caption}<thead>{header}</thead><tbody>\n{rows}</tbody></table></div>\n")
     }
 }
 
@@ -50,7 +54,7 @@ mod tests {
         let mut table = Table::new("T", ["a", "b"]);
         table.row(["1|2", "<b>"]);
         assert_eq!(table.to_markdown(), "**T**\n\n| a | b |\n| --- | --- |\n| 1\\|2 | <b> |\n");
-        let html = table.to_html();
+        let html = table.to_html("T");
         assert!(html.contains("<th scope=\"col\">a</th>") && html.contains("<td>&lt;b&gt;</td>"), "{html}");
     }
 }
