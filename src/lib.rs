@@ -38,3 +38,4 @@ pub mod evaluate;
 pub mod simulate;
 pub mod experiment;
 pub mod report;
+pub mod bench;
