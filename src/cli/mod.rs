@@ -18,6 +18,7 @@ mod config;
 mod bench;
 mod broker;
 mod demo;
+mod experiment;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Publish(arguments) => publish::publish(&arguments),
         Command::Recommend(arguments) => recommend::recommend(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Experiment(arguments) => experiment::experiment(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
