@@ -64,7 +64,7 @@ impl PublishPlan {
                 log: facts.log.name.clone(),
                 offsets: Lineage::offsets(from.as_ref(), &facts.position),
                 settings: facts.settings.clone(),
-                kappa: filter.kappa,
+                kappa: filter.kappa(),
                 threshold: filter.threshold,
                 counters: facts.counters.clone(),
             },
