@@ -41,6 +41,8 @@ pub enum JobError {
     Config(String),
     #[error("the range in {} is of another log or another command: {problem}", path.display())]
     Range { path: std::path::PathBuf, problem: String },
+    #[error("could not honor the journal of idle decisions: {0}")]
+    Journal(String),
     #[error("counts do not add up, something was lost or doubled: {0}")]
     Conservation(String),
     #[error(transparent)]
@@ -57,7 +59,7 @@ impl JobError {
             JobError::Source(error) => exit_of(error.fault()),
             JobError::Checkpoint(error) => Exit::from_code(error.exit_code()),
             JobError::Breaker { .. } | JobError::AnotherLog { .. } => Exit::Data,
-            JobError::Restore { .. } | JobError::Range { .. } => Exit::Data,
+            JobError::Restore { .. } | JobError::Range { .. } | JobError::Journal(_) => Exit::Data,
             JobError::SettingsChanged { .. } | JobError::Config(_) => Exit::Config,
             JobError::Encode(_)
             | JobError::Learner(_)

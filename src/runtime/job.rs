@@ -1,6 +1,6 @@
 //! A job: one log read by one learner, from its last checkpoint to its end, to a stop, or to the first failure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use crossbeam_channel::bounded;
 use super::board::Board;
 use super::content::{self, Content, Meta};
 use super::core::Core;
-use super::feeder::{Feeder, JournalEntry, SealPlan, lane_of};
+use super::feeder::{Feeder, PATIENCE, SealPlan, lane_of};
 use super::gauges::{Gauges, Limits};
 use super::idle::IdleWatch;
+use super::journal::{Journal, JournalEntry};
 use super::kill::{KillMark, kill_self};
 use super::lanes::LaneWorker;
 use super::trainer::Trainer;
@@ -309,10 +310,10 @@ impl Wiring {
         let (idle, journal, commit) = match spec.mode {
             Mode::Live { idle_after } => {
                 let watch = idle_after.map(|after| IdleWatch::new(after, range.keys().copied(), &begin.meta.idle));
-                (watch, VecDeque::new(), true)
+                (watch, Journal::default(), true)
             }
             // What was honored before a restart stands in the checkpoint's own journal.
-            Mode::Range { journal } => (None, journal.into_iter().skip(begin.meta.journal.len()).collect(), false),
+            Mode::Range { journal } => (None, Journal::of(journal, &range, &begin.meta.journal)?, false),
         };
         let total = range.values().map(|bounds| Some(bounds.end?.raw() - bounds.start.raw())).sum();
         let board = spec.board;
@@ -349,6 +350,7 @@ impl Wiring {
                 journal,
                 kill: spec.kill,
                 commit,
+                patience: PATIENCE,
                 position: begin.position,
                 next_barrier: 0,
                 lost: 0,
