@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::args;
 use super::plan::{self, Paths, job_failure};
 use super::progress::Progress;
-use super::replay::{check_log, check_settings};
+use super::replay::{check_log, check_settings, warm_start};
 use super::settings_from;
 use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::{self, Stopwatch};
@@ -42,11 +42,16 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
         kill: None,
         mode: Mode::Live { idle_after: settings.idle.after },
     };
-    let spec = plan::job(&settings, &topic, paths)?;
+    let mut spec = plan::job(&settings, &topic, paths)?;
     let health = Arc::new(Health::new());
     let sessions = Arc::clone(&spec.live);
     let server = serve(&settings, Shown { health: Arc::clone(&health), metrics, sessions })?;
     let (store, restored) = runtime::open_store(&spec).map_err(job_failure)?;
+    spec.warm_start = warm_start(&arguments.begin, restored.as_ref())?;
+    let restored = match (restored, &arguments.continue_from) {
+        (None, Some(replayed)) => Some(unclosed(replayed)?),
+        (restored, _) => restored,
+    };
     if let Some(restored) = &restored {
         if restored.sealed.manifest.facts.complete {
             return Err(Exit::Config.because(
@@ -70,6 +75,18 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
     ended?;
     write_journal(&state)?;
     Ok(Exit::Success)
+}
+
+/// What a replay has left of its range before it closed what was open.
+fn unclosed(state: &Path) -> Result<Outcome, Failure> {
+    let found = runtime::read_unclosed(state).map_err(job_failure)?;
+    found.ok_or_else(|| {
+        Exit::Config.because(format!(
+            "--continue-from {}: no checkpoint in it was made before its range ended; a replay with checkpoint.keep of \
+             at least 2 leaves one",
+            state.display()
+        ))
+    })
 }
 
 /// No end; the start is that of the settings only where no checkpoint says otherwise.

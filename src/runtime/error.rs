@@ -27,13 +27,13 @@ pub enum JobError {
     )]
     Breaker { partition: Partition, malformed: u64, sample: u64, last: Malformed },
     #[error(
-        "this state was made from another log: {difference}; offsets would point at other records. Use another --state \
-         directory, or --warm-start to take over the policy alone"
+        "this state was made from another log: {difference}; offsets would point at other records; use another --state \
+         directory, with --warm-start to take over the policy alone"
     )]
     AnotherLog { difference: String },
     #[error(
-        "settings that shape the state have changed: {}; put them back, use another --state directory, or take over the \
-         policy alone with --warm-start {checkpoint}",
+        "settings that shape the state have changed: {}; put them back, or use another --state directory, with \
+         --warm-start {checkpoint} to take over the policy alone",
         names.join(", ")
     )]
     SettingsChanged { names: Vec<String>, checkpoint: String },

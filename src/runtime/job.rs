@@ -23,7 +23,7 @@ use super::trainer::Trainer;
 use super::writer::{DEAD_LETTERS, DECISIONS, DeadLetters, Writer};
 use super::{JobError, messages};
 use crate::assemble::SessionRules;
-use crate::catalog::Vocabulary;
+use crate::catalog::{Vocabulary, VocabularyState};
 use crate::checkpoint::{Appendix, Disk, End, MarkedDisk, Parts, RealDisk, Sealed, SettingsDigests, Store};
 use crate::decode::Decoder;
 use crate::kafka::DeadLetterTopic;
@@ -59,9 +59,18 @@ pub struct JobSpec {
     pub dead_letter_topic: Option<Box<DeadLetterTopic>>,
     pub kill: Option<KillMark>,
     pub mode: Mode,
+    /// What a state that is not there yet begins with.
+    pub warm_start: Option<WarmStart>,
     pub live: Arc<Sessions>,
     /// Where the job tells how it stands.
     pub board: Arc<Board>,
+}
+
+/// A policy, and the numbers by which it knows the items: they mean nothing without each other.
+#[derive(Debug, Clone)]
+pub struct WarmStart {
+    pub policy: Vec<u8>,
+    pub vocabulary: VocabularyState,
 }
 
 #[derive(Debug, Clone)]
@@ -125,6 +134,27 @@ pub fn open_store(spec: &JobSpec) -> Result<(Store, Option<Restored>), JobError>
 pub fn read_outcome(state: &Path) -> Result<Option<Outcome>, JobError> {
     let loaded = crate::checkpoint::read_newest(&RealDisk, state).map_err(JobError::Checkpoint)?;
     loaded.newest.map(|(sealed, parts)| restore(sealed, parts)).transpose()
+}
+
+/// The checkpoint of a replay from before it closed what its range had left open.
+pub fn read_unclosed(state: &Path) -> Result<Option<Restored>, JobError> {
+    let is_unclosed = |sealed: &Sealed| !sealed.manifest.facts.complete;
+    let loaded = crate::checkpoint::read_newest_where(&RealDisk, state, is_unclosed).map_err(JobError::Checkpoint)?;
+    loaded.newest.map(|(sealed, parts)| restore(sealed, parts)).transpose()
+}
+
+/// What `--warm-start` takes: from one checkpoint, or from the newest of a state directory.
+pub fn read_warm_start(path: &Path) -> Result<WarmStart, JobError> {
+    let is_checkpoint = path.join("manifest.json").is_file();
+    let restored = if is_checkpoint {
+        let (sealed, parts) = crate::checkpoint::read_checkpoint(&RealDisk, path).map_err(JobError::Checkpoint)?;
+        Some(restore(sealed, parts)?)
+    } else {
+        read_outcome(path)?
+    };
+    let missing = || JobError::Config(format!("--warm-start {}: there is no checkpoint", path.display()));
+    let Restored { content, learned, .. } = restored.ok_or_else(missing)?;
+    Ok(WarmStart { policy: learned.policy, vocabulary: content.pipeline.vocabulary })
 }
 
 pub fn restore(sealed: Sealed, parts: Parts) -> Result<Restored, JobError> {
@@ -210,8 +240,11 @@ impl Beginning {
         let scorer = Scorer::new(spec.score.clone(), &spec.encoder);
         match restored {
             None => {
-                let learner =
-                    Learner::new(spec.learner.clone()).map_err(|error| JobError::Config(error.to_string()))?;
+                let learner = match &spec.warm_start {
+                    Some(warm) => Learner::warm_start(spec.learner.clone(), &warm.policy),
+                    None => Learner::new(spec.learner.clone()),
+                };
+                let learner = learner.map_err(|error| JobError::Config(error.to_string()))?;
                 Ok(Beginning::fresh(spec, range, source, learner, scorer))
             }
             Some(restored) => Beginning::resumed(spec, restored, scorer),
@@ -224,7 +257,11 @@ impl Beginning {
             let intake = Intake::new(*partition, bounds.start, Arc::clone(&spec.decoder), rules);
             (*partition, intake.with_breaker(spec.breaker))
         };
-        let vocabulary = Vocabulary::new(&spec.encoder.catalog, spec.vocabulary_capacity);
+        let capacity = spec.vocabulary_capacity;
+        let vocabulary = match &spec.warm_start {
+            Some(warm) => Vocabulary::restore(warm.vocabulary.clone(), capacity),
+            None => Vocabulary::new(&spec.encoder.catalog, capacity),
+        };
         let encoder = Arc::clone(&spec.encoder);
         Beginning {
             intakes: range.iter().map(intake).collect(),
@@ -266,6 +303,9 @@ impl Beginning {
             spec.vocabulary_capacity,
         );
         meta.restarts += 1;
+        if matches!(spec.mode, Mode::Live { .. }) {
+            meta.range = None;
+        }
         meta.settings.clone_from(&spec.settings);
         Ok(Beginning {
             intakes,
@@ -274,7 +314,8 @@ impl Beginning {
             meta,
             position,
             parent: Some(sequence),
-            side_files: Some(sealed.manifest.facts.side_files),
+            // What another state directory has written beside its checkpoints stays there.
+            side_files: sealed.directory.starts_with(&spec.state).then_some(sealed.manifest.facts.side_files),
         })
     }
 }

@@ -29,7 +29,9 @@ pub use content::{Content, Meta, decode as decode_state, describe as describe_lo
 pub use error::JobError;
 pub use feeder::SealPlan;
 pub use gauges::Limits;
-pub use job::{Job, JobSpec, Mode, Outcome, open_store, read_outcome, restore};
+pub use job::{
+    Job, JobSpec, Mode, Outcome, WarmStart, open_store, read_outcome, read_unclosed, read_warm_start, restore,
+};
 pub use journal::JournalEntry;
 pub use kill::{KillMark, kill_self};
 pub use writer::{DEAD_LETTERS, DECISIONS};

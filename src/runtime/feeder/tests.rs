@@ -52,6 +52,7 @@ struct Scripted {
     /// What is left of each partition, then the end of its range.
     left: Vec<VecDeque<Option<Offset>>>,
     paused: BTreeSet<Partition>,
+    commits: Shared<u64>,
     /// Hands out what it had fetched before a pause.
     is_heedless: bool,
 }
@@ -93,7 +94,8 @@ impl Source for Scripted {
     }
 
     fn commit(&mut self, _: &Position) -> Result<(), SourceError> {
-        panic!("a range commits nothing")
+        *self.commits.lock().unwrap() += 1;
+        Ok(())
     }
 
     fn known_ends(&self) -> Position {
@@ -148,13 +150,22 @@ struct Case {
     patience: Duration,
     /// The merge holds so many trajectories of this partition back.
     queued: Option<u32>,
+    commit: bool,
 }
 
 impl Case {
     fn new(log: &[(&'static [u64], u64)], journal: &[(&'static [u64], u32, bool)]) -> Case {
         let plan = SealPlan { every: None, every_records: None };
         let (log, journal) = (log.to_vec(), journal.to_vec());
-        Case { log, journal, plan, is_heedless: false, patience: Duration::from_secs(3600), queued: None }
+        Case {
+            log,
+            journal,
+            plan,
+            is_heedless: false,
+            patience: Duration::from_secs(3600),
+            queued: None,
+            commit: false,
+        }
     }
 
     /// The same under every plan of seals, with sources that heed a pause at once and late.
@@ -186,7 +197,13 @@ impl Case {
         stories
     }
 
-    fn feeder(&self, branches: &Shared<Branches>, lanes: Vec<Sender<LaneInput>>, sealed: Receiver<Sealed>) -> Feeder {
+    fn feeder(
+        &self,
+        branches: &Shared<Branches>,
+        commits: &Shared<u64>,
+        lanes: Vec<Sender<LaneInput>>,
+        sealed: Receiver<Sealed>,
+    ) -> Feeder {
         let partitions = || (0..).map(Partition);
         let bounds =
             |(_, end): &(&[u64], u64)| Bounds { start: NextOffset::ZERO, end: Some(NextOffset::boundary(*end)) };
@@ -207,6 +224,7 @@ impl Case {
                 branches: Arc::clone(branches),
                 left: self.log.iter().map(left).collect(),
                 paused: BTreeSet::new(),
+                commits: Arc::clone(commits),
                 is_heedless: self.is_heedless,
             }),
             lanes,
@@ -218,7 +236,7 @@ impl Case {
             idle: None,
             journal: Journal::of(self.journal.iter().map(entry).collect(), &range, &[]).unwrap(),
             kill: None,
-            commit: false,
+            commit: self.commit,
             patience: self.patience,
             position: range.iter().map(|(partition, bounds)| (*partition, bounds.start)).collect(),
             next_barrier: 0,
@@ -230,10 +248,11 @@ impl Case {
     fn story(&self, branches: &Shared<Branches>) -> Vec<Told> {
         let (lanes, told): (Vec<_>, Vec<_>) = self.log.iter().map(|_| unbounded()).unzip();
         let (seal, sealed) = unbounded();
-        let mut feeder = self.feeder(branches, lanes, sealed);
+        let commits = Shared::<u64>::default();
+        let mut feeder = self.feeder(branches, &commits, lanes, sealed);
         let mut reading = Reading::new(self.log.len());
         let mut story = Story::new(self.log.len());
-        let mut steps = 0;
+        let (mut steps, mut seals) = (0, 0);
         while !matches!(feeder.step(&mut reading).unwrap(), Step::End) {
             // The lanes see what was flushed at the next step.
             story.listen(&told);
@@ -242,11 +261,14 @@ impl Case {
                 && (is_stuck || branches.lock().unwrap().choose(2) == 1)
             {
                 story.unsealed.pop_front();
+                seals += 1;
                 seal.send(Sealed { barrier, position: Position::new() }).unwrap();
             }
+            assert!(*commits.lock().unwrap() <= seals, "the broker has heard of a seal that is not durable yet");
             steps += 1;
             assert!(steps < 500, "the feeder makes no progress: {:?}", story.told);
         }
+        assert_eq!(*commits.lock().unwrap(), if self.commit { seals } else { 0 });
         story.told
     }
 }
@@ -423,4 +445,11 @@ fn a_partition_over_its_limit_is_read_on_while_another_stands_at_its_mark() {
     let mut case = Case::new(&[(&[0, 1, 2], 3), (&[0], 1)], &[(&[3, 0], 1, true)]);
     case.queued = Some(0);
     check(&case, &[idle(&[3, 0], 1, true), read(&[3, 1]), Told::Complete]);
+}
+
+#[test]
+fn the_broker_hears_of_a_position_only_when_it_is_sealed() {
+    let mut case = Case::new(&[(&[0, 1, 2], 3), (&[0], 1)], &[]);
+    case.commit = true;
+    check(&case, &[read(&[3, 1]), Told::Complete]);
 }
