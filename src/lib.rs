@@ -34,5 +34,6 @@ pub mod exit;
 pub mod runtime;
 pub mod cli;
 
+pub mod evaluate;
 pub mod simulate;
 pub mod report;

@@ -58,6 +58,7 @@ pub enum LaneInput {
 }
 
 /// Lane worker to core.
+#[derive(Clone)]
 pub enum Flow {
     Progress {
         partition: Partition,

@@ -10,6 +10,7 @@ mod crash;
 mod demo;
 mod determinism;
 mod docs;
+mod evaluate;
 mod failures;
 mod kafka_consumer;
 mod kafka_faults;

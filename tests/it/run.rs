@@ -194,12 +194,7 @@ fn a_run_continues_from_a_replay_and_closes_what_that_had_left_open() {
     assert_eq!(replayed["open_sessions"], 0);
 
     topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(40, 20));
-    let run = || {
-        let mut command =
-            sluicebox(["run", "--state", &setup.path("state"), "--continue-from", &setup.path("replayed")]);
-        command.args(setup.settings());
-        Running::start(command)
-    };
+    let run = || setup.run_with(&["--continue-from", &setup.path("replayed")]);
     let running = run();
     setup.wait_for("records", 179);
     running.signal(libc::SIGTERM);

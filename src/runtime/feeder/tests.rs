@@ -228,7 +228,7 @@ impl Case {
                 is_heedless: self.is_heedless,
             }),
             lanes,
-            sealed,
+            sealed: vec![sealed],
             stop: Arc::default(),
             gauges: Arc::new(gauges),
             limits: Limits { queue_max: 8, ahead_max: Span::ZERO },
