@@ -1,6 +1,6 @@
 # The commands that the README names.
 
-.PHONY: test kafka python fmt lint soak
+.PHONY: test kafka python fmt lint mutants soak
 
 # Everything, against a real Apache Kafka that this fetches once.
 test: kafka python
@@ -18,6 +18,10 @@ fmt:
 
 lint:
 	cargo clippy --release --all-targets -- -D warnings
+
+# Takes the promises away one at a time and demands that a test fails; NAMES="part-of-a-name ..." for some of them.
+mutants:
+	tests/mutants/run.sh $(NAMES)
 
 # Attacks a learner on a real Kafka, then compares it with a quiet one: `make soak MINUTES=20 SEED=1`.
 MINUTES ?= 20

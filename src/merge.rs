@@ -9,6 +9,9 @@
 //! [`Merge::set_active`], and both calls come at a place in the sequence of inputs that a journal fixes, after
 //! [`Merge::next`] has returned `None`.
 //!
+//! A partition that has been read to the end of a range stands aside: it brings nothing until all have come so far, so it
+//! does not matter when the others stop waiting for it, and nobody has to remember that they did.
+//!
 //! **Architecture invariant:** the merge does not know what a trajectory means; it reads its key.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +34,8 @@ pub struct Merge {
     awaited: BTreeSet<(EventTime, Partition)>,
     /// The active partitions by their watermark.
     watermarks: BTreeSet<(EventTime, Partition)>,
+    /// Partitions that bring nothing until [`Merge::rejoin`].
+    aside: BTreeSet<Partition>,
 }
 
 /// A trajectory in its place.
@@ -90,7 +95,13 @@ impl Merge {
     }
 
     pub fn restore(state: MergeState) -> Merge {
-        let mut merge = Merge { state, heads: BTreeSet::new(), awaited: BTreeSet::new(), watermarks: BTreeSet::new() };
+        let mut merge = Merge {
+            state,
+            heads: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            watermarks: BTreeSet::new(),
+            aside: BTreeSet::new(),
+        };
         let partitions: Vec<Partition> = merge.state.lanes.keys().copied().collect();
         for partition in partitions {
             merge.change(partition, |_| ()).unwrap_or_default();
@@ -135,6 +146,27 @@ impl Merge {
 
     pub fn set_active(&mut self, partition: Partition) -> Result<(), UnknownPartition> {
         self.change(partition, |lane| lane.presence = lane.presence.unless_ended(Presence::Active))
+    }
+
+    /// The partition brings nothing until [`Merge::rejoin`], and the others do not wait for it.
+    pub fn stand_aside(&mut self, partition: Partition) -> Result<(), UnknownPartition> {
+        self.change_listed(partition, |merge| {
+            merge.aside.insert(partition);
+        })
+    }
+
+    /// Every partition that has not ended is active again.
+    pub fn rejoin(&mut self) {
+        let partitions: Vec<Partition> = self.state.lanes.keys().copied().collect();
+        for partition in partitions {
+            let rejoined = self.change_listed(partition, |merge| {
+                merge.aside.remove(&partition);
+                if let Some(lane) = merge.state.lanes.get_mut(&partition) {
+                    lane.presence = lane.presence.unless_ended(Presence::Active);
+                }
+            });
+            rejoined.unwrap_or_default();
+        }
     }
 
     /// The next trajectory of the one order, as soon as nothing can come before it.
@@ -182,6 +214,7 @@ impl Merge {
     pub fn gauge(&self, partition: Partition) -> MergeGauge {
         let Some(lane) = self.state.lanes.get(&partition) else { return MergeGauge::default() };
         let slowest = match lane.presence {
+            Presence::Active if self.aside.contains(&partition) => None,
             Presence::Active => self.watermarks.first().map(|(watermark, _)| *watermark),
             Presence::Idle | Presence::Ended => None,
         };
@@ -191,14 +224,20 @@ impl Merge {
         }
     }
 
-    /// Changes one partition, and keeps the three lists in step with it.
+    /// Changes one partition's queue, and keeps the three lists in step with it.
     fn change(&mut self, partition: Partition, change: impl FnOnce(&mut LaneQueue)) -> Result<(), UnknownPartition> {
-        let frontier = self.state.frontier;
-        let lane = self.state.lanes.get_mut(&partition).ok_or(UnknownPartition(partition))?;
+        self.change_listed(partition, |merge| {
+            if let Some(lane) = merge.state.lanes.get_mut(&partition) {
+                change(lane);
+            }
+        })
+    }
+
+    fn change_listed(&mut self, partition: Partition, change: impl FnOnce(&mut Merge)) -> Result<(), UnknownPartition> {
         // The frontier never passes a listed time, so an entry is found under the time at which it was listed.
-        let listed = lane.listing(frontier);
-        change(lane);
-        let wanted = lane.listing(frontier);
+        let listed = self.listing(partition)?;
+        change(self);
+        let wanted = self.listing(partition)?;
         let lists = [&mut self.heads, &mut self.awaited, &mut self.watermarks];
         for ((list, listed), wanted) in lists.into_iter().zip(listed).zip(wanted) {
             if let Some(time) = listed
@@ -212,6 +251,16 @@ impl Merge {
         }
         Ok(())
     }
+
+    /// Times for the lists of heads, of awaited partitions and of watermarks.
+    fn listing(&self, partition: Partition) -> Result<[Option<EventTime>; 3], UnknownPartition> {
+        let frontier = self.state.frontier;
+        let lane = self.state.lanes.get(&partition).ok_or(UnknownPartition(partition))?;
+        let head = lane.queue.first().map(|(_, trajectory)| trajectory.key.time.max(frontier));
+        let is_active = lane.presence == Presence::Active && !self.aside.contains(&partition);
+        let awaited = (is_active && head.is_none()).then(|| lane.watermark.max(frontier));
+        Ok([head, awaited, is_active.then_some(lane.watermark)])
+    }
 }
 
 impl MergeState {
@@ -223,16 +272,6 @@ impl MergeState {
     pub fn queued(&self) -> (u64, u64) {
         let queued = self.lanes.values().flat_map(|lane| lane.queue.iter());
         queued.fold((0, 0), |(trajectories, steps), (_, next)| (trajectories + 1, steps + next.steps.len() as u64))
-    }
-}
-
-impl LaneQueue {
-    /// Times for the lists of heads, of awaited partitions and of watermarks.
-    fn listing(&self, frontier: EventTime) -> [Option<EventTime>; 3] {
-        let head = self.queue.first().map(|(_, trajectory)| trajectory.key.time.max(frontier));
-        let is_active = self.presence == Presence::Active;
-        let awaited = (is_active && head.is_none()).then(|| self.watermark.max(frontier));
-        [head, awaited, is_active.then_some(self.watermark)]
     }
 }
 

@@ -52,9 +52,6 @@ pub enum Error {
 
     #[error("{} holds {found} bytes but {sealed} were sealed: it was cut or replaced behind the checkpoint", path.display())]
     ShorterThanSealed { path: PathBuf, found: u64, sealed: u64 },
-
-    #[error("the checkpoint writer has ended without an answer")]
-    WriterGone,
 }
 
 impl Error {
@@ -66,7 +63,7 @@ impl Error {
             Error::ShorterThanSealed { .. } => 65,
             Error::Locked { .. } => 75,
             Error::Owned { .. } | Error::NotOurs { .. } | Error::Absent { .. } => 78,
-            Error::Taken { .. } | Error::WriterGone => 70,
+            Error::Taken { .. } => 70,
         }
     }
 }

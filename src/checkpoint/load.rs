@@ -71,12 +71,24 @@ pub(super) enum Verdict {
 
 /// The newest intact checkpoint of a state directory that may be in use by another process.
 pub fn read_newest(disk: &dyn Disk, directory: &Path) -> Result<Loaded, Error> {
+    read_newest_where(disk, directory, |_| true)
+}
+
+/// The newest intact one that is wanted; older ones are looked at as long as it is not.
+pub fn read_newest_where(
+    disk: &dyn Disk,
+    directory: &Path,
+    is_wanted: impl Fn(&Sealed) -> bool,
+) -> Result<Loaded, Error> {
     'attempts: for _ in 0..ATTEMPTS_MAX {
         let mut passed_over = Vec::new();
         for sequence in sequences(disk, directory, CHECKPOINT)?.into_iter().rev() {
             let path = path_of(directory, CHECKPOINT, sequence);
             match judge(disk, &path, sequence)? {
-                Verdict::Intact(newest) => return Ok(Loaded { newest: Some(*newest), passed_over }),
+                Verdict::Intact(found) if is_wanted(&found.0) => {
+                    return Ok(Loaded { newest: Some(*found), passed_over });
+                }
+                Verdict::Intact(_) => {}
                 // Pruned while we read it: then newer ones are there by now.
                 Verdict::Broken(_) if disk.look_up(&path).during("look up", &path)?.is_none() => continue 'attempts,
                 Verdict::Broken(flaw) => passed_over.push(PassedOver { sequence, flaw }),

@@ -1,6 +1,5 @@
-//! The same on the disk of this machine: claims, side files, marks, the writer's thread, and what a system refuses.
+//! The same on the disk of this machine: claims, side files, marks, and what a system refuses.
 
-use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs;
 use std::num::NonZeroU64;
@@ -219,53 +218,16 @@ fn a_side_file_cut_behind_the_checkpoint_is_an_error() {
 }
 
 #[test]
-fn the_writer_takes_one_seal_at_a_time_and_gives_the_store_back() {
-    let directory = TempDir::new().unwrap();
-    let store = Store::open(real(), directory.path(), keep(2)).unwrap();
-    let mut writer = Writer::spawn(store).unwrap();
-    let (go, wait) = crossbeam_channel::bounded::<()>(0);
-    let first = Seal {
-        sequence: Sequence(1),
-        encode: Box::new(move || {
-            wait.recv().unwrap();
-            (parts(Sequence(1)), Facts { counters: BTreeMap::from([(String::from("n"), 1)]), ..Facts::default() })
-        }),
-    };
-    let second = || Seal { sequence: Sequence(2), encode: Box::new(|| (parts(Sequence(2)), Facts::default())) };
-    assert!(writer.poll().is_none() && writer.wait().is_none());
-    writer.submit(first).unwrap();
-    assert!(writer.is_busy() && writer.poll().is_none());
-    let Err(Busy(back)) = writer.submit(second()) else { panic!("a second seal was taken") };
-    go.send(()).unwrap();
-    assert_eq!(writer.wait().unwrap().unwrap().sequence, Sequence(1));
-    writer.submit(back).unwrap();
-    let (store, last) = writer.finish().unwrap();
-    assert_eq!(last.unwrap().sequence, Sequence(2));
-    assert_eq!(store.sequences().unwrap(), [1, 2].map(Sequence));
-}
-
-#[test]
-fn an_error_of_the_writer_is_told_and_final() {
+fn a_failed_seal_is_told_and_final() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
-    let mut writer = Writer::spawn(Store::open(real(), &state, keep(2)).unwrap()).unwrap();
-    let seal = || Seal { sequence: Sequence(1), encode: Box::new(|| (parts(Sequence(1)), Facts::default())) };
+    let mut store = Store::open(real(), &state, keep(2)).unwrap();
+    let mut seal = || store.seal(Sequence(1), &parts(Sequence(1)), Facts::default()).map(|_| ());
     fs::remove_dir(&state).unwrap();
     fs::write(&state, "in the way").unwrap();
-    writer.submit(seal()).unwrap();
-    let error = writer.wait().unwrap().unwrap_err();
+    let error = seal().unwrap_err();
     assert!(matches!(error, Error::Seal { .. }) && error.exit_code() == 74, "{error}");
     fs::remove_file(&state).unwrap();
     fs::create_dir(&state).unwrap();
-    writer.submit(seal()).unwrap();
-    assert!(matches!(writer.wait(), Some(Err(Error::AfterFailure { .. }))));
-}
-
-#[test]
-fn a_writer_whose_thread_has_died_says_so() {
-    let directory = TempDir::new().unwrap();
-    let mut writer = Writer::spawn(Store::open(real(), directory.path(), keep(2)).unwrap()).unwrap();
-    writer.submit(Seal { sequence: Sequence(1), encode: Box::new(|| panic!("on purpose")) }).unwrap();
-    assert!(matches!(writer.wait(), Some(Err(Error::WriterGone))));
-    assert!(matches!(writer.finish(), Err(Error::WriterGone)));
+    assert!(matches!(seal(), Err(Error::AfterFailure { .. })));
 }

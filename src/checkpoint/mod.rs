@@ -24,7 +24,6 @@ pub mod error;
 pub mod manifest;
 pub mod load;
 pub mod store;
-pub mod writer;
 pub mod directory;
 pub mod appendix;
 
@@ -49,12 +48,11 @@ pub use self::disk::{
 };
 pub(crate) use self::error::Attempted;
 pub use self::error::Error;
-pub use self::load::{Flaw, Loaded, PassedOver, Sealed, read_checkpoint, read_newest};
+pub use self::load::{Flaw, Loaded, PassedOver, Sealed, read_checkpoint, read_newest, read_newest_where};
 pub use self::manifest::{
     FORMAT, Facts, LogIdentity, Manifest, SettingsDigests, blank_checksum, checksum_holds, with_checksum,
 };
 pub use self::store::{Hold, Holds, Store};
-pub use self::writer::{Busy, Seal, Writer};
 
 /// The number of a checkpoint; each new one is greater than all before it in its state directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

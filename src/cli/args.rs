@@ -134,6 +134,15 @@ pub struct FileSource {
     pub partitions: u32,
 }
 
+/// What an empty state begins with.
+#[derive(Debug, Clone, Args)]
+pub struct WarmStart {
+    /// Begin with the policy of this checkpoint (or the newest of a state directory) and nothing else of it: for when a
+    /// structural setting has changed. Only the first start looks there
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub warm_start: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -194,6 +203,7 @@ pub struct Demo {
 Examples:
   sluicebox run -c my.toml
   sluicebox run -c my.toml --state /var/lib/sluicebox --set http.listen=0.0.0.0:8077
+  sluicebox replay -c my.toml --state /tmp/month && sluicebox run -c my.toml --continue-from /tmp/month
 
 SIGTERM or Ctrl-C: stop fetching, finish what was read, seal, commit, end with 0; at most
 60 s. A second one stops at once, and is safe too. A restart goes on where the last seal stands.")]
@@ -201,8 +211,14 @@ pub struct Run {
     #[command(flatten)]
     pub settings: SettingsFrom,
     /// Go on from what a replay has left in the state directory, which belongs to `run` from then on
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["continue_from", "warm_start"])]
     pub adopt: bool,
+    /// Begin where the replay in this state directory had read its range and closed nothing yet; only the first start
+    /// looks there, and the directory is left as it is
+    #[arg(long, value_name = "DIR", conflicts_with = "warm_start")]
+    pub continue_from: Option<PathBuf>,
+    #[command(flatten)]
+    pub begin: WarmStart,
     /// Where checkpoints go [default: checkpoint.directory of the settings]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -242,6 +258,8 @@ pub struct Replay {
     /// Write one JSON line per judged unit here [default: decisions.file of the settings]
     #[arg(long, value_name = "FILE")]
     pub decisions: Option<PathBuf>,
+    #[command(flatten)]
+    pub begin: WarmStart,
     /// Repeat the decisions about idle partitions that a `run` left in this journal
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
@@ -249,7 +267,7 @@ pub struct Replay {
     #[arg(long, conflicts_with = "sweep")]
     pub publish: bool,
     /// Compare values of a setting in one reading; several settings give every combination
-    #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
+    #[arg(long, value_name = "SECTION.KEY=VALUE,...", conflicts_with = "warm_start")]
     pub sweep: Vec<String>,
     /// Write the comparison of a sweep here as a page [default: sweep.html in the directory of --state]
     #[arg(long, value_name = "FILE", requires = "sweep")]

@@ -156,6 +156,7 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
         dead_letter_topic,
         kill: paths.kill,
         mode: paths.mode,
+        warm_start: None,
         live: Arc::new(Sessions::new(LIVE_USERS_MAX)),
         announce: None,
         board: Arc::new(Board::default()),

@@ -19,7 +19,7 @@ use crate::decode::Decoder;
 use crate::exit::{Exit, Failure};
 use crate::files::{FileSource, LineKey};
 use crate::position::NextOffset;
-use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome};
+use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome, WarmStart};
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};
 use crate::source::{LogIdentity, Range, Source};
@@ -97,8 +97,9 @@ fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Re
         kill: arguments.kill_at,
         mode: Mode::Range { journal },
     };
-    let spec = plan::job(settings, &topic, paths)?;
+    let mut spec = plan::job(settings, &topic, paths)?;
     let (store, restored) = runtime::open_store(&spec).map_err(job_failure)?;
+    spec.warm_start = warm_start(&arguments.begin, restored.as_ref())?;
     if let Some(restored) = &restored {
         check_settings(&spec, restored, settings)?;
     }
@@ -113,6 +114,23 @@ fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Re
     let job = Job::start(spec, store, restored, source, range).map_err(job_failure)?;
     watch(job, arguments.machine_progress)?;
     read_back(state)
+}
+
+/// The policy to begin with, where nothing has been sealed yet.
+pub fn warm_start(begin: &args::WarmStart, restored: Option<&Outcome>) -> Result<Option<WarmStart>, Failure> {
+    match (&begin.warm_start, restored) {
+        (None, _) => Ok(None),
+        (Some(path), Some(restored)) => {
+            let checkpoint = restored.sealed.directory.display();
+            tracing::info!(from = %path.display(), %checkpoint, "--warm-start is passed over: there is a state to go on from");
+            Ok(None)
+        }
+        (Some(path), None) => {
+            let warm = runtime::read_warm_start(path).map_err(job_failure)?;
+            tracing::info!(from = %path.display(), items = warm.vocabulary.ids.len(), "beginning with another state's policy");
+            Ok(Some(warm))
+        }
+    }
 }
 
 /// Shows progress until the job has ended.

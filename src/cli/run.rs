@@ -12,7 +12,7 @@ use crossbeam_channel::bounded;
 use super::plan::{self, Paths, job_failure};
 use super::progress::Progress;
 use super::recommend::histories;
-use super::replay::{check_log, check_settings};
+use super::replay::{check_log, check_settings, warm_start};
 use super::settings_from;
 use super::{args, publish as publishing};
 use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
@@ -56,6 +56,11 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
     let shown = Shown { health: Arc::clone(&health), metrics, sessions, live: Arc::clone(&live) };
     let server = serve(&settings, shown)?;
     let (store, restored) = runtime::open_store(&spec).map_err(job_failure)?;
+    spec.warm_start = warm_start(&arguments.begin, restored.as_ref())?;
+    let restored = match (restored, &arguments.continue_from) {
+        (None, Some(replayed)) => Some(unclosed(replayed)?),
+        (restored, _) => restored,
+    };
     if let Some(restored) = &restored {
         if restored.sealed.manifest.facts.complete {
             return Err(Exit::Config.because(
@@ -104,6 +109,18 @@ fn publisher(settings: &Settings, live: Arc<Live>) -> Result<(Announce, JoinHand
     let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || publisher.run());
     let thread = thread.map_err(|error| Exit::Bug.because(error))?;
     Ok((Announce { plan: publishing::publish_plan(settings)?, to }, thread))
+}
+
+/// What a replay has left of its range before it closed what was open.
+fn unclosed(state: &Path) -> Result<Outcome, Failure> {
+    let found = runtime::read_unclosed(state).map_err(job_failure)?;
+    found.ok_or_else(|| {
+        Exit::Config.because(format!(
+            "--continue-from {}: no checkpoint in it was made before its range ended; a replay with checkpoint.keep of \
+             at least 2 leaves one",
+            state.display()
+        ))
+    })
 }
 
 /// No end; the start is that of the settings only where no checkpoint says otherwise.

@@ -79,6 +79,25 @@ fn every_verdict_can_be_computed_again_by_sorting() {
 }
 
 #[test]
+fn a_restored_filter_judges_on_as_if_nothing_had_been_in_between() {
+    for at in [1, 99, 2_500, 5_000] {
+        let mut filter = Filter::new(rules(0.1));
+        let mut other = Filter::new(rules(0.1));
+        for (number, value) in stream(7, 6_000).into_iter().enumerate() {
+            if number == at {
+                let saved = postcard::to_stdvec(&other.snapshot()).unwrap();
+                other = Filter::restore(rules(0.1), postcard::from_bytes(&saved).unwrap()).unwrap();
+            }
+            let user = ["ann", "bob"][number % 2];
+            let judged =
+                [&mut filter, &mut other].map(|filter| filter.consider(score(value), 1, user, EventTime::FIRST));
+            assert_eq!(format!("{:?}", judged[0]), format!("{:?}", judged[1]), "unit {number}, restored at {at}");
+        }
+        assert_eq!(postcard::to_stdvec(&filter.snapshot()).unwrap(), postcard::to_stdvec(&other.snapshot()).unwrap());
+    }
+}
+
+#[test]
 fn the_admitted_mass_tracks_kappa_through_drift() {
     for kappa in [0.05, 0.1, 0.3] {
         let mut filter = Filter::new(rules(kappa));

@@ -47,10 +47,15 @@ impl Lookup<'_> {
                 .add_partition_offset(self.topic, raw(partition), RawOffset::Offset(millis))
                 .map_err(|source| self.failed(attempt(), source))?;
         }
-        let answer = self.persist(attempt, || self.consumer.offsets_for_times(asked.clone(), self.timeout))?;
+        // A topic that has just been made is not known alike to all, and each partition says so by itself.
+        let ask = || {
+            let answer = self.consumer.offsets_for_times(asked.clone(), self.timeout)?;
+            answer.elements().iter().try_for_each(|element| element.error())?;
+            Ok(answer)
+        };
+        let answer = self.persist(attempt, ask)?;
         let mut position = self.watermarks()?.1;
         for element in answer.elements() {
-            element.error().map_err(|source| self.failed(attempt(), source))?;
             let partition = u32::try_from(element.partition()).map(Partition).ok();
             // Every other answer means that no record is so late: the end stays.
             if let (Some(partition), RawOffset::Offset(offset)) = (partition, element.offset()) {

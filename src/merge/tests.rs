@@ -193,6 +193,66 @@ proptest! {
         }
         prop_assert_eq!(&results[0], &results[1]);
     }
+
+    /// When a partition that has been read stands aside, and whether a restart forgets that it does, changes nothing; nor
+    /// does the order in which all close at the end what they still have open, also when one of them is idle.
+    #[test]
+    fn partitions_that_have_been_read_stand_aside_at_any_time(
+        lanes in any_lanes(), is_idle in any::<bool>(), orders in proptest::collection::vec(any::<u64>(), 2),
+    ) {
+        let mut results = Vec::new();
+        for mut seed in orders {
+            let mut choose = |possible: usize| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 33) as usize % possible
+            };
+            let mut world = World::new(&lanes);
+            // The decision's place: before the first record.
+            if is_idle {
+                world.merge.set_idle(Partition(lanes.len() as u32 - 1)).unwrap();
+            }
+            let speaking = lanes.len() - usize::from(is_idle);
+            let mut left: Vec<usize> =
+                (0..speaking).flat_map(|partition| vec![partition; lanes[partition].len() + 1]).collect();
+            while !left.is_empty() {
+                let partition = left.swap_remove(choose(left.len()));
+                if left.contains(&partition) {
+                    world.advance(partition);
+                } else {
+                    world.merge.stand_aside(Partition(partition as u32)).unwrap();
+                }
+                if choose(3) == 0 {
+                    world.drain();
+                }
+                if choose(20) == 0 {
+                    // Whoever stands aside is told so again.
+                    world.merge = Merge::restore(world.merge.snapshot());
+                    (0..speaking).filter(|partition| !left.contains(partition)).for_each(|partition| {
+                        world.merge.stand_aside(Partition(partition as u32)).unwrap();
+                    });
+                }
+            }
+            world.drain();
+            prop_assert_eq!(world.merge.queued(), 0, "nobody waits for those who stand aside");
+            world.merge.rejoin();
+            let mut finishing: Vec<usize> = (0..speaking).collect();
+            while !finishing.is_empty() {
+                world.advance(finishing.swap_remove(choose(finishing.len())));
+                if choose(2) == 0 {
+                    world.drain();
+                }
+            }
+            if is_idle {
+                let partition = lanes.len() - 1;
+                while world.advance(partition) {}
+            }
+            world.drain();
+            prop_assert_eq!(world.merge.queued(), 0);
+            prop_assert!(world.merged.is_sorted_by_key(|merged| merged.at));
+            results.push((world.merged, postcard::to_stdvec(&world.merge.snapshot()).unwrap()));
+        }
+        prop_assert_eq!(&results[0], &results[1]);
+    }
 }
 
 #[test]

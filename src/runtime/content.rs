@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::feeder::JournalEntry;
+use super::journal::JournalEntry;
 use super::messages::Draft;
 use crate::assemble::LaneCounters;
 use crate::checkpoint::{self, Digest, DigestBuilder};

@@ -64,6 +64,7 @@ impl Core {
                 }
                 merge.watermark(partition, watermark)?;
             }
+            Flow::Read(partition) => self.pipeline.merge_mut().stand_aside(partition)?,
             Flow::Ended(partition) => self.pipeline.merge_mut().end(partition)?,
             Flow::Barrier { .. } => {}
         }
@@ -107,7 +108,12 @@ impl Core {
         }
         self.check_conservation(&barrier, &intakes)?;
         let number = barrier.number;
+        let is_range_read = barrier.purpose == Purpose::RangeRead;
         let draft = Draft { barrier, intakes, pipeline: self.pipeline.snapshot() };
+        if is_range_read {
+            // Idle or not, all close now what they still have open, and wait for each other in that.
+            self.pipeline.merge_mut().rejoin();
+        }
         let sent = self.learner.send(LearnerInput::Barrier(number)).map_err(|_| Stopped);
         Ok(sent.and_then(|()| self.write(WriterInput::Seal(Box::new(draft)))))
     }

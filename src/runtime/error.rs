@@ -27,13 +27,13 @@ pub enum JobError {
     )]
     Breaker { partition: Partition, malformed: u64, sample: u64, last: Malformed },
     #[error(
-        "this state was made from another log: {difference}; offsets would point at other records. Use another --state \
-         directory, or --warm-start to take over the policy alone"
+        "this state was made from another log: {difference}; offsets would point at other records; use another --state \
+         directory, with --warm-start to take over the policy alone"
     )]
     AnotherLog { difference: String },
     #[error(
-        "settings that shape the state have changed: {}; put them back, use another --state directory, or take over the \
-         policy alone with --warm-start {checkpoint}",
+        "settings that shape the state have changed: {}; put them back, or use another --state directory, with \
+         --warm-start {checkpoint} to take over the policy alone",
         names.join(", ")
     )]
     SettingsChanged { names: Vec<String>, checkpoint: String },
@@ -41,6 +41,8 @@ pub enum JobError {
     Config(String),
     #[error("the range in {} is of another log or another command: {problem}", path.display())]
     Range { path: std::path::PathBuf, problem: String },
+    #[error("could not honor the journal of idle decisions: {0}")]
+    Journal(String),
     #[error("counts do not add up, something was lost or doubled: {0}")]
     Conservation(String),
     #[error(transparent)]
@@ -57,7 +59,7 @@ impl JobError {
             JobError::Source(error) => exit_of(error.fault()),
             JobError::Checkpoint(error) => Exit::from_code(error.exit_code()),
             JobError::Breaker { .. } | JobError::AnotherLog { .. } => Exit::Data,
-            JobError::Restore { .. } | JobError::Range { .. } => Exit::Data,
+            JobError::Restore { .. } | JobError::Range { .. } | JobError::Journal(_) => Exit::Data,
             JobError::SettingsChanged { .. } | JobError::Config(_) => Exit::Config,
             JobError::Encode(_)
             | JobError::Learner(_)

@@ -14,10 +14,11 @@ use super::JobError;
 use super::board::Board;
 use super::gauges::{Gauges, Limits};
 use super::idle::IdleWatch;
+use super::journal::Journal;
 use super::kill::{KillMark, kill_self};
 use super::messages::{Barrier, IdleChange, LaneInput, Purpose, Records, Sealed};
 use crate::clock;
-use crate::position::{Partition, Position};
+use crate::position::{NextOffset, Offset, Partition, Position};
 use crate::source::{Polled, Source};
 
 /// When to seal on the way.
@@ -25,13 +26,6 @@ use crate::source::{Polled, Source};
 pub struct SealPlan {
     pub every: Option<Duration>,
     pub every_records: Option<u64>,
-}
-
-/// An idle decision of an earlier `run`, honored at the same place again.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct JournalEntry {
-    pub position: Position,
-    pub changes: Vec<IdleChange>,
 }
 
 pub struct Feeder {
@@ -45,10 +39,12 @@ pub struct Feeder {
     pub plan: SealPlan,
     /// `None` for a range, which ends by itself.
     pub idle: Option<IdleWatch>,
-    /// Decisions still to be honored, in order.
-    pub journal: VecDeque<JournalEntry>,
+    /// Idle decisions of an earlier run that are still to be honored.
+    pub journal: Journal,
     pub kill: Option<KillMark>,
     pub commit: bool,
+    /// How long reading waits for a seal or a lane before the source is paused and polled on.
+    pub patience: Duration,
     pub position: Position,
     pub next_barrier: u64,
     /// Records that retention deleted before they were read.
@@ -60,15 +56,18 @@ pub struct Feeder {
 /// because each costs something as well.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 const WAITING_RUNS_MAX: usize = 1024;
-/// How long reading waits for a seal or a lane before the source is paused and polled on.
-const PAUSE_AFTER: Duration = Duration::from_millis(250);
-/// How often it looks again meanwhile.
+/// See [`Feeder::patience`].
+pub const PATIENCE: Duration = Duration::from_millis(250);
+/// How often reading looks again while it waits.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
 struct Reading {
     waiting: Vec<VecDeque<LaneInput>>,
     paused: BTreeSet<Partition>,
+    /// Partitions read to the end of their range.
     ended: BTreeSet<Partition>,
+    /// Those of them whose lanes have been told.
+    told: BTreeSet<Partition>,
     in_flight: bool,
     /// Writers that have not yet made the cut in flight durable.
     unsealed: BTreeSet<usize>,
@@ -82,6 +81,15 @@ struct Reading {
     stage: Stage,
 }
 
+/// What comes after one round.
+enum Step {
+    Go,
+    /// Nothing can be done for a moment.
+    Wait,
+    /// Everything is done, or nobody is left to do it for.
+    End,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Reading,
@@ -93,42 +101,35 @@ enum Stage {
 impl Feeder {
     /// Until the range is complete and sealed, or until a stop is sealed.
     pub fn run(mut self) -> Result<(), JobError> {
-        let mut reading = Reading {
-            waiting: self.lanes.iter().map(|_| VecDeque::new()).collect(),
-            paused: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            in_flight: false,
-            unsealed: BTreeSet::new(),
-            records: 0,
-            records_since_cut: 0,
-            last_cut: clock::instant(),
-            full_since: None,
-            behind_cut: Vec::new(),
-            stage: Stage::Reading,
-        };
-        while reading.stage != Stage::Done {
-            if !self.flush(&mut reading) {
-                return Ok(());
+        let mut reading = Reading::new(self.lanes.len());
+        loop {
+            match self.step(&mut reading)? {
+                Step::Go => {}
+                Step::Wait => std::thread::park_timeout(LOOK_AGAIN),
+                Step::End => return Ok(()),
             }
-            if !self.take_seals(&mut reading)? {
-                return Ok(());
-            }
-            if reading.stage == Stage::Reading {
-                self.cut_if_due(&mut reading);
-            }
-            // Seals and lanes take milliseconds, and a client that is paused forgets what it has prefetched: wait a little
-            // first.
-            let is_full = reading.waiting.iter().any(is_full);
-            reading.full_since = is_full.then(|| reading.full_since.unwrap_or_else(clock::instant));
-            let waits_for_lane = reading.full_since.is_some_and(|since| since.elapsed() < PAUSE_AFTER);
-            if waits_for_lane || (self.is_held_up(&reading) && reading.last_cut.elapsed() < PAUSE_AFTER) {
-                std::thread::park_timeout(LOOK_AGAIN);
-                continue;
-            }
-            self.pause_and_resume(&mut reading)?;
-            self.poll(&mut reading)?;
         }
-        Ok(())
+    }
+
+    fn step(&mut self, reading: &mut Reading) -> Result<Step, JobError> {
+        if !self.flush(reading) || !self.take_seals(reading)? || reading.stage == Stage::Done {
+            return Ok(Step::End);
+        }
+        if reading.stage == Stage::Reading {
+            self.tell_ends(reading);
+            self.cut_if_due(reading);
+        }
+        // Seals and lanes take milliseconds, and a client that is paused forgets what it has prefetched: wait a little
+        // first.
+        let is_full = reading.waiting.iter().any(is_full);
+        reading.full_since = is_full.then(|| reading.full_since.unwrap_or_else(clock::instant));
+        let waits_for_lane = reading.full_since.is_some_and(|since| since.elapsed() < self.patience);
+        if waits_for_lane || (self.is_held_up(reading) && reading.last_cut.elapsed() < self.patience) {
+            return Ok(Step::Wait);
+        }
+        self.pause_and_resume(reading)?;
+        self.poll(reading)?;
+        Ok(Step::Go)
     }
 
     /// Moves what waits into the lanes, in order, without blocking. `false` when a lane has gone.
@@ -186,26 +187,36 @@ impl Feeder {
         if self.stop.load(Ordering::Relaxed) {
             return self.cut(reading, Purpose::Stop, Vec::new());
         }
-        let is_read = reading.ended.len() == self.position.len();
-        if is_read && reading.behind_cut.is_empty() {
-            return self.cut(reading, Purpose::RangeRead, Vec::new());
-        }
-        if self.journal.front().is_some_and(|entry| entry.position == self.position)
-            && let Some(entry) = self.journal.pop_front()
+        // A decision may lie at the very end of the range: the range has not been read before it is honored.
+        if let Some(changes) =
+            self.journal.next_if(|partition, mark| reading.has_reached(&self.position, partition, mark))
         {
-            self.cut(reading, Purpose::Routine, entry.changes);
+            self.cut(reading, Purpose::Routine, changes);
             return self.release_waiting(reading);
+        }
+        if reading.ended.len() == self.position.len() && reading.behind_cut.is_empty() && self.journal.is_empty() {
+            return self.cut(reading, Purpose::RangeRead, Vec::new());
         }
         let changes = self.idle.as_mut().map(IdleWatch::changes).unwrap_or_default();
         if !changes.is_empty() || self.is_routine_due(reading) {
             self.cut(reading, Purpose::Routine, changes);
             self.release_waiting(reading);
-        } else if is_read {
-            // The range ends before the next mark of the journal: nothing can reach it any more.
-            tracing::warn!(decisions = self.journal.len(), "the journal goes on behind the end of the range");
-            self.journal.clear();
-            self.release_waiting(reading);
         }
+    }
+
+    /// From here on the merge need not wait for partitions that have ended. Not while a journal is being honored: it says
+    /// for whom the merge of that run waited, and what came out before the next decision depends on it.
+    fn tell_ends(&mut self, reading: &mut Reading) {
+        if !self.journal.is_empty() {
+            return;
+        }
+        for partition in reading.ended.difference(&reading.told) {
+            if reading.first_behind_cut(*partition).is_none() {
+                reading.waiting[lane_of(*partition, self.lanes.len())].push_back(LaneInput::RangeEnd(*partition));
+            }
+        }
+        let told = reading.ended.iter().filter(|partition| reading.first_behind_cut(**partition).is_none());
+        reading.told = told.copied().collect();
     }
 
     fn is_routine_due(&self, reading: &Reading) -> bool {
@@ -236,15 +247,17 @@ impl Feeder {
 
     fn pause_and_resume(&mut self, reading: &mut Reading) -> Result<(), JobError> {
         let held_up = self.is_held_up(reading);
+        let awaits_journal = self.position.keys().any(|partition| self.is_at_mark(reading, *partition));
         let wanted: BTreeSet<Partition> = self
             .position
             .keys()
             .filter(|partition| {
                 held_up
                     || is_full(&reading.waiting[lane_of(**partition, self.lanes.len())])
-                    || self.gauges.is_ahead(**partition, &self.limits)
+                    // The one that the merge waits for may stand at its mark, and go on only when this one has come to its own.
+                    || (!awaits_journal && self.gauges.is_ahead(**partition, &self.limits))
                     || self.idle.as_ref().is_some_and(|idle| idle.is_waking(**partition))
-                    || self.is_at_journal_mark(**partition)
+                    || self.is_at_mark(reading, **partition)
             })
             .copied()
             .collect();
@@ -261,10 +274,8 @@ impl Feeder {
         Ok(())
     }
 
-    fn is_at_journal_mark(&self, partition: Partition) -> bool {
-        self.journal.front().is_some_and(|entry| {
-            entry.position.get(&partition).is_some_and(|mark| self.position.get(&partition) >= Some(mark))
-        })
+    fn is_at_mark(&self, reading: &Reading, partition: Partition) -> bool {
+        self.journal.mark(partition).is_some_and(|mark| reading.has_reached(&self.position, partition, mark))
     }
 
     fn poll(&mut self, reading: &mut Reading) -> Result<(), JobError> {
@@ -316,8 +327,7 @@ impl Feeder {
     fn hand_over(&mut self, reading: &mut Reading, mut records: Records) {
         let partition = records.partition();
         // What lies behind the next cut waits for it.
-        let mark = self.journal.front().and_then(|entry| entry.position.get(&partition));
-        let behind_mark = mark.map(|mark| records.split_off(*mark));
+        let behind_mark = self.journal.mark(partition).map(|mark| records.split_off(mark));
         let behind_count = records.split_at(self.room(reading));
         reading.behind_cut.extend([Some(behind_count), behind_mark].into_iter().flatten().filter(|r| !r.is_empty()));
         let Some(next) = records.next_offset() else { return };
@@ -351,12 +361,47 @@ impl Feeder {
 fn is_full(waiting: &VecDeque<LaneInput>) -> bool {
     let bytes = |input: &LaneInput| match input {
         LaneInput::Records(records) => records.bytes(),
-        LaneInput::Barrier(_) | LaneInput::Finish => 0,
+        LaneInput::Barrier(_) | LaneInput::RangeEnd(_) | LaneInput::Finish => 0,
     };
     waiting.len() > WAITING_RUNS_MAX || waiting.iter().map(bytes).sum::<usize>() > WAITING_BYTES_MAX
+}
+
+impl Reading {
+    fn new(lanes: usize) -> Reading {
+        Reading {
+            waiting: (0..lanes).map(|_| VecDeque::new()).collect(),
+            paused: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            told: BTreeSet::new(),
+            in_flight: false,
+            unsealed: BTreeSet::new(),
+            records: 0,
+            records_since_cut: 0,
+            last_cut: clock::instant(),
+            full_since: None,
+            behind_cut: Vec::new(),
+            stage: Stage::Reading,
+        }
+    }
+
+    fn first_behind_cut(&self, partition: Partition) -> Option<Offset> {
+        self.behind_cut.iter().find(|records| records.partition() == partition).and_then(Records::first_offset)
+    }
+
+    /// Has everything before `mark` been handed over, and nothing behind it? Offsets have gaps, so the position alone
+    /// does not say it: the record behind the mark does, or the end of the range.
+    fn has_reached(&self, position: &Position, partition: Partition, mark: NextOffset) -> bool {
+        match self.first_behind_cut(partition) {
+            Some(waiting) => !mark.is_past(waiting),
+            None => position.get(&partition).is_some_and(|next| *next >= mark) || self.ended.contains(&partition),
+        }
+    }
 }
 
 /// Which lane worker owns a partition.
 pub fn lane_of(partition: Partition, workers: usize) -> usize {
     partition.0 as usize % workers
 }
+
+#[cfg(test)]
+mod tests;

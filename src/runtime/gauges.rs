@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::merge::MergeGauge;
 use crate::pipeline::Pipeline;
 use crate::position::Partition;
 
@@ -34,10 +35,13 @@ impl Gauges {
 
     pub fn publish(&self, pipeline: &Pipeline) {
         for (partition, gauge) in &self.partitions {
-            let now = pipeline.merge().gauge(*partition);
-            gauge.queued.store(now.queued as u64, Ordering::Relaxed);
-            gauge.lead.store(now.lead.millis(), Ordering::Relaxed);
+            gauge.set(pipeline.merge().gauge(*partition));
         }
+    }
+
+    #[cfg(test)]
+    pub fn set(&self, partition: Partition, now: MergeGauge) {
+        self.partitions.get(&partition).into_iter().for_each(|gauge| gauge.set(now));
     }
 
     /// A partition that the merge waits for has nothing queued and no lead, so it is never among these.
@@ -46,5 +50,12 @@ impl Gauges {
             let queued = gauge.queued.load(Ordering::Relaxed);
             queued > limits.queue_max || (queued > 0 && gauge.lead.load(Ordering::Relaxed) > limits.ahead_max.millis())
         })
+    }
+}
+
+impl Gauge {
+    fn set(&self, now: MergeGauge) {
+        self.queued.store(now.queued as u64, Ordering::Relaxed);
+        self.lead.store(now.lead.millis(), Ordering::Relaxed);
     }
 }

@@ -1,6 +1,6 @@
 //! A job: one log read by one learner, from its last checkpoint to its end, to a stop, or to the first failure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::board::Board;
 use super::content::{self, Content, Meta};
 use super::core::Core;
-use super::feeder::{Feeder, JournalEntry, SealPlan, lane_of};
+use super::feeder::{Feeder, PATIENCE, SealPlan, lane_of};
 use super::gauges::{Gauges, Limits};
 use super::idle::IdleWatch;
+use super::journal::{Journal, JournalEntry};
 use super::kill::{KillMark, kill_self};
 use super::lanes::LaneWorker;
 use super::messages::Flow;
@@ -24,7 +25,7 @@ use super::trainer::Trainer;
 use super::writer::{DEAD_LETTERS, DECISIONS, DeadLetters, Writer};
 use super::{JobError, messages};
 use crate::assemble::SessionRules;
-use crate::catalog::Vocabulary;
+use crate::catalog::{Vocabulary, VocabularyState};
 use crate::checkpoint::{Appendix, Disk, End, MarkedDisk, Parts, RealDisk, Sealed, SettingsDigests, Store};
 use crate::decode::Decoder;
 use crate::kafka::DeadLetterTopic;
@@ -60,11 +61,20 @@ pub struct JobSpec {
     pub dead_letter_topic: Option<Box<DeadLetterTopic>>,
     pub kill: Option<KillMark>,
     pub mode: Mode,
+    /// What a state that is not there yet begins with.
+    pub warm_start: Option<WarmStart>,
     pub live: Arc<Sessions>,
     /// Who hears of the sealed policies.
     pub announce: Option<Announce>,
     /// Where the job tells how it stands.
     pub board: Arc<Board>,
+}
+
+/// A policy, and the numbers by which it knows the items: they mean nothing without each other.
+#[derive(Debug, Clone)]
+pub struct WarmStart {
+    pub policy: Vec<u8>,
+    pub vocabulary: VocabularyState,
 }
 
 #[derive(Debug, Clone)]
@@ -128,6 +138,27 @@ pub fn open_store(spec: &JobSpec) -> Result<(Store, Option<Restored>), JobError>
 pub fn read_outcome(state: &Path) -> Result<Option<Outcome>, JobError> {
     let loaded = crate::checkpoint::read_newest(&RealDisk, state).map_err(JobError::Checkpoint)?;
     loaded.newest.map(|(sealed, parts)| restore(sealed, parts)).transpose()
+}
+
+/// The checkpoint of a replay from before it closed what its range had left open.
+pub fn read_unclosed(state: &Path) -> Result<Option<Restored>, JobError> {
+    let is_unclosed = |sealed: &Sealed| !sealed.manifest.facts.complete;
+    let loaded = crate::checkpoint::read_newest_where(&RealDisk, state, is_unclosed).map_err(JobError::Checkpoint)?;
+    loaded.newest.map(|(sealed, parts)| restore(sealed, parts)).transpose()
+}
+
+/// What `--warm-start` takes: from one checkpoint, or from the newest of a state directory.
+pub fn read_warm_start(path: &Path) -> Result<WarmStart, JobError> {
+    let is_checkpoint = path.join("manifest.json").is_file();
+    let restored = if is_checkpoint {
+        let (sealed, parts) = crate::checkpoint::read_checkpoint(&RealDisk, path).map_err(JobError::Checkpoint)?;
+        Some(restore(sealed, parts)?)
+    } else {
+        read_outcome(path)?
+    };
+    let missing = || JobError::Config(format!("--warm-start {}: there is no checkpoint", path.display()));
+    let Restored { content, learned, .. } = restored.ok_or_else(missing)?;
+    Ok(WarmStart { policy: learned.policy, vocabulary: content.pipeline.vocabulary })
 }
 
 pub fn restore(sealed: Sealed, parts: Parts) -> Result<Restored, JobError> {
@@ -234,8 +265,11 @@ impl Beginning {
         let scorer = Scorer::new(spec.score.clone(), &spec.encoder);
         match restored {
             None => {
-                let learner =
-                    Learner::new(spec.learner.clone()).map_err(|error| JobError::Config(error.to_string()))?;
+                let learner = match &spec.warm_start {
+                    Some(warm) => Learner::warm_start(spec.learner.clone(), &warm.policy),
+                    None => Learner::new(spec.learner.clone()),
+                };
+                let learner = learner.map_err(|error| JobError::Config(error.to_string()))?;
                 Ok(Beginning::fresh(spec, range, source, learner, scorer))
             }
             Some(restored) => Beginning::resumed(spec, restored, scorer),
@@ -248,7 +282,11 @@ impl Beginning {
             let intake = Intake::new(*partition, bounds.start, Arc::clone(&spec.decoder), rules);
             (*partition, intake.with_breaker(spec.breaker))
         };
-        let vocabulary = Vocabulary::new(&spec.encoder.catalog, spec.vocabulary_capacity);
+        let capacity = spec.vocabulary_capacity;
+        let vocabulary = match &spec.warm_start {
+            Some(warm) => Vocabulary::restore(warm.vocabulary.clone(), capacity),
+            None => Vocabulary::new(&spec.encoder.catalog, capacity),
+        };
         let encoder = Arc::clone(&spec.encoder);
         Beginning {
             intakes: range.iter().map(intake).collect(),
@@ -290,6 +328,9 @@ impl Beginning {
             spec.vocabulary_capacity,
         );
         meta.restarts += 1;
+        if matches!(spec.mode, Mode::Live { .. }) {
+            meta.range = None;
+        }
         meta.settings.clone_from(&spec.settings);
         Ok(Beginning {
             intakes,
@@ -298,7 +339,8 @@ impl Beginning {
             meta,
             position,
             parent: Some(sequence),
-            side_files: Some(sealed.manifest.facts.side_files),
+            // What another state directory has written beside its checkpoints stays there.
+            side_files: sealed.directory.starts_with(&spec.state).then_some(sealed.manifest.facts.side_files),
         })
     }
 }
@@ -329,10 +371,10 @@ impl Wiring {
         let (idle, journal, commit) = match spec.mode.clone() {
             Mode::Live { idle_after } => {
                 let watch = idle_after.map(|after| IdleWatch::new(after, range.keys().copied(), &begin.meta.idle));
-                (watch, VecDeque::new(), true)
+                (watch, Journal::default(), true)
             }
             // What was honored before a restart stands in the checkpoint's own journal.
-            Mode::Range { journal } => (None, journal.into_iter().skip(begin.meta.journal.len()).collect(), false),
+            Mode::Range { journal } => (None, Journal::of(journal, &range, &begin.meta.journal)?, false),
         };
         let total = range.values().map(|bounds| Some(bounds.end?.raw() - bounds.start.raw())).sum();
         let before = begin.intakes.values().map(|intake| intake.counters().records).sum();
@@ -371,6 +413,7 @@ impl Wiring {
             journal,
             kill,
             commit,
+            patience: PATIENCE,
             position,
             next_barrier: 0,
             lost: 0,

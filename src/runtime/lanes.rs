@@ -34,6 +34,7 @@ impl LaneWorker {
                     let intakes = self.intakes.iter().map(|(p, intake)| (*p, intake.snapshot())).collect();
                     self.send(Flow::Barrier { barrier, intakes })
                 }
+                LaneInput::RangeEnd(partition) => self.send(Flow::Read(partition)),
                 LaneInput::Finish => self.finish(),
             };
             if passed_on.is_err() {

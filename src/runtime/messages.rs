@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::decode::DeadLetter;
 use crate::learner::{Counters, Parts};
 use crate::pipeline::{IntakeState, PipelineState};
-use crate::position::{NextOffset, Partition, Position};
+use crate::position::{NextOffset, Offset, Partition, Position};
 use crate::source::{RecordRef, Run};
 use crate::time::EventTime;
 use crate::trajectory::Trajectory;
@@ -51,6 +51,8 @@ pub struct Records {
 pub enum LaneInput {
     Records(Records),
     Barrier(Arc<Barrier>),
+    /// The partition has been read to the end of its range.
+    RangeEnd(Partition),
     /// Close what is open: the range has ended.
     Finish,
 }
@@ -58,9 +60,19 @@ pub enum LaneInput {
 /// Lane worker to core.
 #[derive(Clone)]
 pub enum Flow {
-    Progress { partition: Partition, closed: Vec<Trajectory>, watermark: EventTime, dead_letters: Vec<DeadLetter> },
+    Progress {
+        partition: Partition,
+        closed: Vec<Trajectory>,
+        watermark: EventTime,
+        dead_letters: Vec<DeadLetter>,
+    },
+    /// The merge need not wait for the partition until what is still open in it is closed.
+    Read(Partition),
     Ended(Partition),
-    Barrier { barrier: Arc<Barrier>, intakes: Vec<(Partition, IntakeState)> },
+    Barrier {
+        barrier: Arc<Barrier>,
+        intakes: Vec<(Partition, IntakeState)>,
+    },
 }
 
 /// Core to learner.
@@ -126,6 +138,10 @@ impl Records {
     /// Of keys, values and headers, as if all records of the run were alike.
     pub fn bytes(&self) -> usize {
         self.run.bytes() * self.len() / self.run.len().max(1)
+    }
+
+    pub fn first_offset(&self) -> Option<Offset> {
+        self.iter().next().map(|record| record.offset)
     }
 
     /// The position after these records; `None` when there are none.

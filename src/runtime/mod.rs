@@ -17,6 +17,7 @@ mod feeder;
 mod gauges;
 mod idle;
 mod job;
+mod journal;
 mod kill;
 mod lanes;
 mod messages;
@@ -28,9 +29,12 @@ mod writer;
 pub use board::{Board, Status};
 pub use content::{Content, Meta, decode as decode_state, describe as describe_log, encode as encode_state};
 pub use error::JobError;
-pub use feeder::{JournalEntry, SealPlan};
+pub use feeder::SealPlan;
 pub use gauges::Limits;
-pub use job::{Job, JobSpec, Mode, Outcome, open_store, read_outcome, restore};
+pub use job::{
+    Job, JobSpec, Mode, Outcome, WarmStart, open_store, read_outcome, read_unclosed, read_warm_start, restore,
+};
+pub use journal::JournalEntry;
 pub use kill::{KillMark, kill_self};
 pub use publication::{Checkpointed, PublishPlan};
 pub use publisher::{Announce, Publisher, Standing};

@@ -188,6 +188,8 @@ fn write_properties(directory: &Path, (port, controller_port): (u16, u16), (pass
         port => format!(",SASL://127.0.0.1:{port}"),
     };
     let logs = directory.join("data");
+    // The events of the tests are years old: with the default retention the broker would delete them half a minute after
+    // its start, in the middle of a test.
     let properties = format!(
         "process.roles=broker,controller
 node.id=1
@@ -207,6 +209,7 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200
 auto.create.topics.enable=false
+log.retention.ms=-1
 {more}
 ",
         logs.display()

@@ -19,7 +19,9 @@ pub fn recsim_topic() -> [String; 2] {
         let topic = unique("recsim-shared");
         let log = repository(LOG);
         let loaded =
-            json_of(["load", &log, "-c", "configs/recsim.toml", "--topic", &topic, "--set", &brokers, "--json"]);
+            // A broker that has just started on a busy machine takes its time over a first topic.
+            json_of([&["load", &log, "-c", "configs/recsim.toml", "--topic", &topic, "--set", &brokers, "--json"][..],
+                &["--set", "kafka.connect_timeout=3m"]].concat());
         assert_eq!(loaded["records"], RECORDS);
         topic
     });

@@ -149,3 +149,47 @@ fn a_partition_ten_times_as_large_as_the_other_neither_blocks_nor_piles_up() {
     // What is in flight when a partition is paused still arrives; beyond that nothing may pile up.
     assert!(tight_peak < loose_peak.max(400), "{tight_peak} trajectories waited, {loose_peak} without limits");
 }
+
+/// Sessions of one user, so that of several partitions one is full and the others are empty.
+fn lonely_log(sessions: u32) -> String {
+    let mut log = String::new();
+    for number in 0..sessions {
+        let time = 1_700_000_000_000_i64 + i64::from(number) * 3_600_000;
+        let head = |kind: &str, at: i64| {
+            format!(r#"{{"type":"{kind}","event_id":"{kind}{number}","ts":{at},"user":"ann","session":"s{number}""#)
+        };
+        let _ = writeln!(
+            log,
+            r#"{},"decision_id":"d{number}","item":"i{}","reward":{}}}"#,
+            head("decision", time),
+            number % 5,
+            number % 7
+        );
+        let _ = writeln!(log, "{}}}", head("session_end", time + 1_000));
+    }
+    log
+}
+
+#[test]
+fn empty_partitions_neither_hold_a_replay_back_nor_reach_the_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("log.jsonl");
+    fs::write(&file, lonely_log(300)).unwrap();
+    let replay = |more: &[&str]| {
+        let mut arguments = vec!["replay", "--file", file.to_str().unwrap(), "--partitions", "4", "--json"];
+        for setting in ["learner.policy=softmax", "filter.unit=trajectory", "score.kind=return"] {
+            arguments.extend(["--set", setting]);
+        }
+        more.iter().for_each(|setting| arguments.extend(["--set", setting]));
+        json_of(arguments)
+    };
+    // Each limit by itself would stop the reading for ever if the merge waited for the empty partitions.
+    let reports = [
+        replay(&["merge.queue_max=10", "merge.ahead_max=3650d"]),
+        replay(&["merge.queue_max=1000000", "merge.ahead_max=1s", "runtime.threads=1"]),
+        replay(&["merge.queue_max=1000000", "merge.ahead_max=3650d", "checkpoint.every_records=7"]),
+    ];
+    assert_eq!(reports[0]["trajectories"], 300);
+    let digests: BTreeSet<String> = reports.iter().map(|report| report["digest"].to_string()).collect();
+    assert_eq!(digests.len(), 1, "{digests:?}");
+}

@@ -208,6 +208,37 @@ fn structural_settings_are_refused_by_name_and_tunable_ones_are_taken() {
 }
 
 #[test]
+fn a_warm_start_takes_the_policy_over_a_structural_change_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, new, cold) = (directory.path().join("old"), directory.path().join("new"), directory.path().join("cold"));
+    let before = json_of(otto(&old, &[]));
+    let changed = ["--set", "session.gap=1h"];
+    let said = failure_of(otto(&old, &changed), 78);
+    assert_says(&said, &["session.gap", "--warm-start", "checkpoint-"]);
+
+    let from = old.to_string_lossy().into_owned();
+    let warm = |state: &Path| otto(state, &[&changed[..], &["--warm-start", &from]].concat());
+    let begun = json_of(warm(&new));
+    let without = json_of(otto(&cold, &changed));
+    for count in ["records", "trajectories", "admitted", "filtered", "held", "updates"] {
+        assert_eq!(begun[count], without[count], "{count}: all but the policy begins anew");
+    }
+    assert_ne!(begun["digest"], without["digest"], "the policy is another than that of a cold start");
+    assert_eq!(json_of(warm(&new))["digest"], begun["digest"], "a second start goes on from its own state");
+    let again = json_of(warm(&directory.path().join("again")));
+    assert_eq!(again["digest"], begun["digest"], "and a warm start is as repeatable as a cold one");
+    assert_ne!(before["digest"], begun["digest"]);
+
+    // Another shape of network cannot take the policy over, and says why.
+    let said =
+        failure_of(otto(&directory.path().join("wide"), &["--set", "learner.hidden=[7]", "--warm-start", &from]), 78);
+    assert_says(&said, &["hidden"]);
+    let said =
+        failure_of(otto(&directory.path().join("none"), &["--warm-start", &cold.join("x").to_string_lossy()]), 78);
+    assert_says(&said, &["no checkpoint"]);
+}
+
+#[test]
 fn another_file_under_the_same_state_is_another_log() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state");

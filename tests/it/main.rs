@@ -7,6 +7,7 @@
 mod binary;
 mod broker;
 mod crash;
+mod demo;
 mod determinism;
 mod docs;
 mod evaluate;

@@ -1,5 +1,6 @@
 //! `run`: live tail, HTTP, a graceful stop, and a restart that goes on.
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use crate::binary::{Running, get, json_of, sluicebox, wait_until};
@@ -35,7 +36,8 @@ fn visits(first: u32, count: u32) -> Vec<String> {
 struct Setup {
     bootstrap: String,
     topic: String,
-    address: String,
+    /// Where the latest run answers: it takes a port that is free then, for one that was free before may be taken since.
+    address: std::cell::RefCell<String>,
     directory: tempfile::TempDir,
 }
 
@@ -44,8 +46,7 @@ impl Setup {
         let bootstrap = broker::shared().bootstrap();
         let topic = broker::unique(name);
         topics::create(&bootstrap, &topic, partitions);
-        let address = format!("127.0.0.1:{}", broker::free_port());
-        Setup { bootstrap, topic, address, directory: tempfile::tempdir().unwrap() }
+        Setup { bootstrap, topic, address: Default::default(), directory: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> String {
@@ -56,7 +57,7 @@ impl Setup {
         [
             format!("kafka.brokers={}", self.bootstrap),
             format!("kafka.topics={}", self.topic),
-            format!("http.listen={}", self.address),
+            "http.listen=127.0.0.1:0".to_owned(),
             "mapping.context_dimension=2".to_owned(),
             "learner.policy=softmax".to_owned(),
             "filter.unit=trajectory".to_owned(),
@@ -70,14 +71,32 @@ impl Setup {
     }
 
     fn run(&self) -> Running {
-        let mut command =
-            sluicebox(["run", "--state", &self.path("state"), "--decisions", &self.path("decisions.jsonl")]);
-        command.args(self.settings());
-        Running::start(command)
+        self.run_with(&["--decisions", &self.path("decisions.jsonl")])
+    }
+
+    fn run_with(&self, more: &[&str]) -> Running {
+        let mut command = sluicebox(["run", "--state", &self.path("state"), "--log-format", "json"]);
+        command.args(more).args(self.settings());
+        let mut running = Running::start(command);
+        let mut lines = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut said = String::new();
+        let address = lines.by_ref().find_map(|line| {
+            said.push_str(&line);
+            let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+            Some(line["address"].as_str()?.to_owned())
+        });
+        self.address.replace(address.unwrap_or_else(|| panic!("it does not serve: {said}")));
+        // Whoever is not listened to any more stops in the middle of a sentence.
+        std::thread::spawn(move || lines.for_each(drop));
+        running
+    }
+
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        get(&self.address.borrow(), path)
     }
 
     fn status(&self) -> Option<serde_json::Value> {
-        let (code, body) = get(&self.address, "/status")?;
+        let (code, body) = self.get("/status")?;
         (code == 200).then(|| serde_json::from_str(&body).unwrap())
     }
 
@@ -94,12 +113,12 @@ fn it_tails_the_topic_stops_gracefully_and_goes_on() {
     topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(0, 60));
     let running = setup.run();
     setup.wait_for("records", 180);
-    assert_eq!(get(&setup.address, "/readyz").unwrap().0, 200);
-    assert_eq!(get(&setup.address, "/livez").unwrap().0, 200);
+    assert_eq!(setup.get("/readyz").unwrap().0, 200);
+    assert_eq!(setup.get("/livez").unwrap().0, 200);
     // The live tail: what comes later is read as well.
     topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(60, 40));
     setup.wait_for("records", 300);
-    let metrics = get(&setup.address, "/metrics").unwrap().1;
+    let metrics = setup.get("/metrics").unwrap().1;
     assert!(metrics.contains("\nsluicebox_decoded_records_total 300\n"), "{metrics}");
     running.signal(libc::SIGTERM);
     let output = running.end(LIMIT);
@@ -154,5 +173,45 @@ fn a_silent_partition_holds_nobody_back_and_loses_nothing_when_it_speaks() {
     // What the run had judged is how the replay begins, line by line.
     let live = std::fs::read_to_string(setup.path("decisions.jsonl")).unwrap();
     let replayed = std::fs::read_to_string(setup.path("one.jsonl")).unwrap();
-    assert!(replayed.starts_with(&live) && !live.is_empty(), "{live}\n--\n{replayed}");
+    assert!(!live.is_empty());
+    for (number, (live, replayed)) in live.lines().zip(replayed.lines()).enumerate() {
+        assert_eq!(live, replayed, "decision {number}; the journal is\n{journal}");
+    }
+    assert!(replayed.lines().count() >= live.lines().count());
+}
+
+#[test]
+fn a_run_continues_from_a_replay_and_closes_what_that_had_left_open() {
+    let setup = Setup::new("continue", 1);
+    // The last session has no end: a replay closes it as the range's end, a run must not.
+    let mut log = visits(0, 40);
+    log.pop();
+    topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &log);
+    let mut arguments = vec!["replay".to_owned(), "--json".to_owned(), "--state".to_owned(), setup.path("replayed")];
+    arguments.extend(setup.settings());
+    let replayed = json_of(arguments);
+    assert_eq!(replayed["trajectories"], 40);
+    assert_eq!(replayed["open_sessions"], 0);
+
+    topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(40, 20));
+    let run = || setup.run_with(&["--continue-from", &setup.path("replayed")]);
+    let running = run();
+    setup.wait_for("records", 179);
+    running.signal(libc::SIGTERM);
+    let output = running.end(LIMIT);
+    assert_eq!(output.status.code(), Some(0), "{}", crate::binary::told(&output));
+    let counters = || json_of(["inspect", &setup.path("state"), "--json"])["counters"].clone();
+    // 39 sessions ended in the replay and 20 in the run; the one between them ended by its gap.
+    let (first, updates) = (counters(), replayed["updates"].as_u64().unwrap());
+    assert_eq!((&first["records"], &first["applied"]), (&179.into(), &179.into()), "{first}");
+    assert!(first["updates"].as_u64().unwrap() >= updates.saturating_sub(1), "{first} after {replayed}");
+    // A restart with the same words goes on from its own state.
+    topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(60, 10));
+    let running = run();
+    setup.wait_for("records", 209);
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(LIMIT).status.code(), Some(0));
+    assert_eq!(counters()["records"], 209);
+    // The replay's directory still belongs to the replay and is as it was.
+    assert_eq!(json_of(["inspect", &setup.path("replayed"), "--json"])["digest"], replayed["digest"]);
 }
