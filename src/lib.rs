@@ -34,5 +34,7 @@ pub mod exit;
 pub mod runtime;
 pub mod cli;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod simulate;
 pub mod report;

@@ -28,8 +28,8 @@ pub mod writer;
 pub mod directory;
 pub mod appendix;
 
-#[cfg(test)]
-mod modelled;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod modelled;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

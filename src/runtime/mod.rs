@@ -22,6 +22,8 @@ mod lanes;
 mod messages;
 mod trainer;
 mod writer;
+#[cfg(test)]
+mod world;
 
 pub use board::{Board, Status};
 pub use content::{Content, Meta, decode as decode_state, describe as describe_log};
