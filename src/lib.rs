@@ -36,5 +36,6 @@ pub mod cli;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod evaluate;
 pub mod simulate;
 pub mod report;

@@ -123,6 +123,7 @@ mod tests {
             context: context.into(),
             candidates: None,
             propensity: None,
+            position: None,
             reward: 0.0,
         };
         let place = Place { offset: Offset::from_count(0), index: 0 };

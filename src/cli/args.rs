@@ -79,6 +79,8 @@ pub enum Command {
     Load(Load),
     /// Show how a sample of records would be read
     Check(Check),
+    /// Estimate from the log what another policy would have earned
+    Evaluate(Evaluate),
     /// Describe a checkpoint
     Inspect(Inspect),
     /// Prove that crashes change nothing: run with and without them and compare
@@ -171,6 +173,7 @@ Examples:
   sluicebox replay -c my.toml --from ts=2026-01-01T00:00:00Z --until ts=2026-02-01T00:00:00Z
   sluicebox replay -c my.toml --from offset=0:1000,1:1200 --set filter.kappa=0.05 --state /tmp/try
   sluicebox replay -c my.toml --file events.jsonl.gz --partitions 4 --json
+  sluicebox replay -c my.toml --sweep filter.kappa=.02,.05,.1 --state /tmp/sweep
 
 The range is resolved to offsets once, before the first record, and stored: a restart with
 the same --state goes on in the same range. Nothing is committed to the group. At the end
@@ -196,8 +199,14 @@ pub struct Replay {
     /// Repeat the decisions about idle partitions that a `run` left in this journal
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
+    /// Compare values of a setting in one reading; several settings give every combination
+    #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
+    pub sweep: Vec<String>,
+    /// Write the comparison of a sweep here as a page [default: sweep.html in the directory of --state]
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    pub html: Option<PathBuf>,
     /// Die by SIGKILL at a mark of progress: record:N or disk:N
-    #[arg(long, value_name = "MARK", hide = true)]
+    #[arg(long, value_name = "MARK", hide = true, conflicts_with = "sweep")]
     pub kill_at: Option<KillMark>,
     /// Wait for offsets of --until that are not written yet
     #[arg(long, hide = true)]
@@ -260,6 +269,74 @@ pub struct Check {
     /// Print one JSON object on stdout instead of a summary
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox evaluate -c my.toml --policy-table policy.csv --from last=7d
+  sluicebox evaluate -c configs/obd.toml --file obd.jsonl.gz --policy-table policy.csv --lambda 1,5,20 --json
+
+Needs the log itself with the propensities of its logger, never what a filter has admitted.
+Estimators of decisions: ips, snips, ips_clip_L, dm_table, dr_table, sndr_table,
+switch_dr_L_table, dros_L_table for every L of --lambda. Estimators of sessions: tis, pdis,
+sn_tis, sn_pdis, dr_table, sndr_table, iips, each with _gG for every G of --gamma. Look at
+the effective sample size first: below 100 an estimate is a guess, whatever its interval.
+
+The policy table is CSV: either numbers alone (line = item id from 0, column = position), or
+a header with item, probability and any of position, session, step.")]
+pub struct Evaluate {
+    #[command(flatten)]
+    pub settings: SettingsFrom,
+    #[command(flatten)]
+    pub source: FileSource,
+    /// The policy to evaluate, as a table of action probabilities
+    #[arg(long, value_name = "FILE.csv")]
+    pub policy_table: PathBuf,
+    /// First record, as for replay
+    #[arg(long, value_name = "POINT", default_value = "earliest")]
+    pub from: String,
+    /// End, not included, as for replay
+    #[arg(long, value_name = "POINT", default_value = "now")]
+    pub until: String,
+    /// Thresholds of clipping, switching and shrinkage
+    #[arg(long, value_name = "L,...", value_delimiter = ',', default_values_t = [1.0, 5.0, 20.0], value_parser = positive)]
+    pub lambda: Vec<f64>,
+    /// Discounts of whole sessions [default: 1 and score.discount of the settings]
+    #[arg(long, value_name = "G,...", value_delimiter = ',', value_parser = share)]
+    pub gamma: Vec<f64>,
+    /// Which interval stands in interval_low and interval_high
+    #[arg(long, value_name = "KIND", default_value = "bootstrap")]
+    pub interval: IntervalName,
+    /// Logs to draw for the bootstrap, session by session
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub resamples: u32,
+    /// Seed of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print one JSON object on stdout instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IntervalName {
+    /// Percentiles over logs resampled by session
+    Bootstrap,
+    /// Student's t: right for many units and tame weights
+    Student,
+    /// Empirical Bernstein: holds for every n, and is wide
+    Bernstein,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "must be a number greater than 0".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -408,9 +485,11 @@ mod tests {
             "sluicebox demo --json --seed 3 --out /tmp/x",
             "sluicebox replay -c a.toml --from earliest --until now --file f.gz --partitions 4 --json --state s",
             "sluicebox replay -c a.toml --set filter.kappa=.1 --set score.kind=return --decisions d.jsonl --journal j",
+            "sluicebox replay -c a.toml --sweep filter.kappa=.02,.05 --sweep learner.seed=1,2 --html s.html",
             "sluicebox verify-resume -c a.toml --file f --partitions 4 --kills 50 --seed 1 --json",
             "sluicebox load f.jsonl --topic t --partitions 4 --json --append -c a.toml",
             "sluicebox check --sample f.jsonl --json -c a.toml",
+            "sluicebox evaluate -c a.toml --file f --policy-table p.csv --lambda 1,5,20 --gamma 1,.9 --json",
             "sluicebox inspect s --json",
             "sluicebox inspect --state s",
             "sluicebox run -c a.toml --state s --log debug --log-format json",

@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod load;
 mod check;
+mod evaluate;
 mod inspect;
 mod verify;
 mod simulate;
@@ -50,6 +51,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),

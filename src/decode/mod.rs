@@ -100,6 +100,11 @@ impl Decoder {
         self.fields.decision.context_dimension
     }
 
+    /// Whether decisions can have a propensity at all.
+    pub fn reads_propensity(&self) -> bool {
+        self.fields.decision.propensity.is_some() || self.fields.decision.log_prob.is_some()
+    }
+
     /// Length of the embedding of every decision that carries one; 0 when the mapping reads none.
     pub fn embedding_dimension(&self) -> usize {
         self.fields.decision.embedding_dimension

@@ -266,6 +266,15 @@ impl Policy {
         items.iter().map(logit).collect()
     }
 
+    /// The logits to act by, of `candidates` in their order or of every known item in the order of their numbers: a
+    /// softmax over them, at some temperature, is how the policy acts. What recommends calls this and nothing else.
+    pub fn preferences(&self, state: &[f32], candidates: Option<&[u32]>) -> Result<Vec<f32>, PolicyError> {
+        match candidates {
+            Some(items) => self.logits_of(state, items),
+            None => self.logits(state),
+        }
+    }
+
     fn query(&self, state: &[f32]) -> Result<Vec<f32>, PolicyError> {
         match self.head {
             Head::Gaussian { .. } => Err(PolicyError::WrongKind(self.head.name(), "logits")),

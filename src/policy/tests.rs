@@ -38,6 +38,18 @@ fn logits_are_inner_products_with_item_vectors() {
 }
 
 #[test]
+fn preferences_are_of_the_candidates_in_their_order_or_of_all_items() {
+    let own = Tensor::new("item_vectors", vec![3, 2], vec![1.0, 0.0, 0.0, 1.0, 2.0, -1.0]);
+    let policy = Policy::new(2, Head::Learned { dimension: 2 }, with(own), None).expect("well formed");
+    assert_eq!(policy.preferences(&[3.0, -1.0], None), Ok(vec![1.5, 11.5, -8.5]));
+    assert_eq!(policy.preferences(&[3.0, -1.0], Some(&[2, 0])), Ok(vec![-8.5, 1.5]));
+    assert!(policy.preferences(&[3.0, -1.0], Some(&[3])).is_err() && policy.preferences(&[3.0], None).is_err());
+    let own = Tensor::new("log_sigma", vec![2], vec![0.0, -1.0]);
+    let gaussian = Policy::new(2, Head::Gaussian { dimension: 2 }, with(own), None).expect("well formed");
+    assert_eq!(gaussian.preferences(&[3.0, -1.0], None), Err(PolicyError::WrongKind("Gaussian", "logits")));
+}
+
+#[test]
 fn bytes_are_read_back_to_the_same_policy_and_given_vectors_come_from_outside() {
     let given = Arc::new(ItemVectors::new(2, vec![1.0, 0.0, 0.0, 1.0]).expect("whole rows"));
     let head = Head::Given { dimension: 2 };

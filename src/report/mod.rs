@@ -20,6 +20,7 @@ pub struct Report {
     pub lead: String,
     /// The few numbers to remember.
     pub headline: Vec<Figure>,
+    pub tables: Vec<Table>,
     pub charts: Vec<Chart>,
     pub crash: Option<CrashProof>,
     /// How to read the page, in plain words: one paragraph each.
@@ -30,6 +31,14 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// The last line: which program, which command.
     pub made_by: String,
+}
+
+/// Things side by side. Every row is as long as the header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    pub title: String,
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
 }
 
 /// One large number.

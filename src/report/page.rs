@@ -1,7 +1,7 @@
 //! The HTML around the charts.
 
 use super::chart::{Chart, Format, Point, Series, number};
-use super::{CrashProof, Report, ReportError};
+use super::{CrashProof, Report, ReportError, Table};
 
 const STYLE: &str = include_str!("style.css");
 /// Rows of the table of numbers under a chart, evenly spaced over the line.
@@ -18,6 +18,9 @@ pub(super) fn html(report: &Report) -> Result<String, ReportError> {
         lead = escaped(&report.lead),
     ));
     headline(report, &mut page);
+    for (index, table) in report.tables.iter().enumerate() {
+        side_by_side(table, index, &mut page);
+    }
     for (index, chart) in report.charts.iter().enumerate() {
         figure(chart, index, &mut page)?;
     }
@@ -60,6 +63,21 @@ fn headline(report: &Report, page: &mut Page) {
         ));
     }
     page.put("</dl>\n");
+}
+
+fn side_by_side(table: &Table, index: usize, page: &mut Page) {
+    let row = |tag: &str, cells: &[String]| {
+        let cell = |text: &String| format!("<{tag}>{}</{}>", escaped(text), tag.split(' ').next().unwrap_or_default());
+        format!("<tr>{}</tr>", cells.iter().map(cell).collect::<String>())
+    };
+    page.put(&format!(
+        "<section class=\"card\" aria-labelledby=\"table-{index}\">\n<h2 id=\"table-{index}\">{}</h2>\n\
+         <div class=\"scroll\"><table><thead>{}</thead><tbody>\n",
+        escaped(&table.title),
+        row("th scope=\"col\"", &table.header),
+    ));
+    table.rows.iter().for_each(|cells| page.put(&format!("{}\n", row("td", cells))));
+    page.put("</tbody></table></div>\n</section>\n");
 }
 
 fn figure(chart: &Chart, index: usize, page: &mut Page) -> Result<(), ReportError> {

@@ -20,6 +20,11 @@ fn report() -> Report {
         title: "A <demo> & more".into(),
         lead: "What came of it".into(),
         headline: vec![Figure { label: "Return".into(), value: "5.2".into(), note: "log 2.3".into() }],
+        tables: vec![super::Table {
+            title: "A < B".to_owned(),
+            header: vec!["name".to_owned(), "value".to_owned()],
+            rows: vec![vec!["<b>".to_owned(), "1".to_owned()]],
+        }],
         charts: vec![
             chart(
                 vec![Series::new("policy", Tone::Teal, measured)],

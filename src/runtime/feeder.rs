@@ -37,7 +37,8 @@ pub struct JournalEntry {
 pub struct Feeder {
     pub source: Box<dyn Source>,
     pub lanes: Vec<Sender<LaneInput>>,
-    pub sealed: Receiver<Sealed>,
+    /// One for each writer; a cut is durable when all have said so.
+    pub sealed: Vec<Receiver<Sealed>>,
     pub stop: Arc<AtomicBool>,
     pub gauges: Arc<Gauges>,
     pub limits: Limits,
@@ -65,6 +66,8 @@ struct Reading {
     paused: BTreeSet<Partition>,
     ended: BTreeSet<Partition>,
     in_flight: bool,
+    /// Writers that have not yet made the cut in flight durable.
+    unsealed: BTreeSet<usize>,
     records: u64,
     records_since_cut: u64,
     last_cut: Instant,
@@ -89,6 +92,7 @@ impl Feeder {
             paused: BTreeSet::new(),
             ended: BTreeSet::new(),
             in_flight: false,
+            unsealed: BTreeSet::new(),
             records: 0,
             records_since_cut: 0,
             last_cut: clock::instant(),
@@ -136,11 +140,18 @@ impl Feeder {
     /// `false` when the writer has gone.
     fn take_seals(&mut self, reading: &mut Reading) -> Result<bool, JobError> {
         loop {
-            let sealed = match self.sealed.try_recv() {
-                Ok(sealed) => sealed,
-                Err(TryRecvError::Empty) => return Ok(true),
-                Err(TryRecvError::Disconnected) => return Ok(false),
-            };
+            let mut newest = None;
+            for (writer, sealed) in self.sealed.iter().enumerate() {
+                match sealed.try_recv() {
+                    Ok(sealed) => {
+                        reading.unsealed.remove(&writer);
+                        newest = Some(sealed);
+                    }
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => return Ok(false),
+                }
+            }
+            let Some(sealed) = newest.filter(|_| reading.unsealed.is_empty()) else { return Ok(true) };
             reading.in_flight = false;
             // Only what is durable may be committed: the other way round a crash would skip records.
             if self.commit {
@@ -197,6 +208,7 @@ impl Feeder {
         self.next_barrier += 1;
         reading.waiting.iter_mut().for_each(|waiting| waiting.push_back(LaneInput::Barrier(Arc::clone(&barrier))));
         reading.in_flight = true;
+        reading.unsealed = (0..self.sealed.len()).collect();
         reading.records_since_cut = 0;
         reading.last_cut = clock::instant();
         if purpose != Purpose::Routine {

@@ -56,6 +56,7 @@ pub enum LaneInput {
 }
 
 /// Lane worker to core.
+#[derive(Clone)]
 pub enum Flow {
     Progress { partition: Partition, closed: Vec<Trajectory>, watermark: EventTime, dead_letters: Vec<DeadLetter> },
     Ended(Partition),

@@ -10,6 +10,7 @@ mod cluster;
 mod crash;
 mod determinism;
 mod docs;
+mod evaluate;
 mod failures;
 mod kafka_cluster;
 mod kafka_consumer;

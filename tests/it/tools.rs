@@ -13,7 +13,7 @@ use crate::broker;
 const RECSIM: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
 
 /// Panics with every breach of `schemas/{name}.v1.schema.json`.
-fn check_schema(name: &str, report: &Value) {
+pub fn check_schema(name: &str, report: &Value) {
     let path = repository(&format!("schemas/{name}.v1.schema.json"));
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();

@@ -49,6 +49,7 @@ pub fn report(story: &Story, settings: &Settings) -> Report {
             100.0 * settings.filter.kappa,
         ),
         headline: headline(story),
+        tables: Vec::new(),
         charts: charts(story, settings.filter.kappa),
         crash: Some(CrashProof {
             kills: story.kills().to_vec(),
