@@ -1,6 +1,6 @@
 # The commands that the README names.
 
-.PHONY: test kafka fmt lint
+.PHONY: test kafka fmt lint soak fuzz
 
 # Everything, against a real Apache Kafka that this fetches once.
 test: kafka
@@ -14,3 +14,16 @@ fmt:
 
 lint:
 	cargo clippy --release --all-targets -- -D warnings
+
+# Attacks a learner on a real Kafka, then compares it with a quiet one: `make soak MINUTES=20 SEED=1`.
+MINUTES ?= 20
+SEED ?= 1
+soak: kafka
+	cargo build --release
+	tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
+
+# One fuzzer for ten minutes, from the committed seeds: `make fuzz TARGET=decode`. Needs a nightly compiler and cargo-fuzz.
+TARGET ?= decode
+fuzz:
+	mkdir -p fuzz/corpus/$(TARGET)
+	cargo +nightly fuzz run -O -s none $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=600

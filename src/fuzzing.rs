@@ -67,7 +67,10 @@ fn check_verdict(decoder: &Decoder, record: &[u8]) {
         Ok(Decoded::Ignored | Decoded::Tombstone) | Err(_) => assert!(events.is_empty()),
     }
     if verdict.is_ok() {
-        assert!(serde_json::from_slice::<serde_json::Value>(record).is_ok(), "a parser refuses what was read as a fact");
+        assert!(
+            serde_json::from_slice::<serde_json::Value>(record).is_ok(),
+            "a parser refuses what was read as a fact"
+        );
     }
     assert_eq!(read(), (verdict, events), "the same bytes were read twice and differently");
     decoder.key(None, Some(record));
@@ -177,6 +180,7 @@ fn kind_of(who: i64, what: i64) -> EventKind {
             context: [1.0].into(),
             candidates: None,
             propensity: None,
+            position: None,
             reward,
         }),
         3 | 4 => Body::Feedback(Feedback { target: Target::LatestItem(item), reward, is_final: number == 3 }),

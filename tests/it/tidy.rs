@@ -120,7 +120,8 @@ fn is_test_file(file: &Path) -> bool {
     let name = name.unwrap_or_default().to_string_lossy().into_owned();
     let declared = [beside.join("mod.rs"), beside.join("lib.rs"), beside.with_extension("rs")];
     let is_declared = declared.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| {
-        let declarations = ["", "pub ", "pub(crate) ", "pub(super) "].map(|visibility| format!("{visibility}mod {name};"));
+        let declarations =
+            ["", "pub ", "pub(crate) ", "pub(super) "].map(|visibility| format!("{visibility}mod {name};"));
         let conditions = ["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"];
         conditions.iter().any(|condition| declarations.iter().any(|it| text.contains(&format!("{condition}\n{it}"))))
     });

@@ -46,7 +46,11 @@ pub fn partition(setup: &Setup, broker: &Broker, account: &Account, partition: P
 
 /// The one order. Without idle partitions it is that of the keys. With them it depends on the journal as well; then it is
 /// taken from the log of decisions, and must keep the order of every partition.
-pub fn order<'a>(expected: &'a BTreeMap<Partition, Expected>, account: &Account, judged: &[Judged]) -> Vec<&'a Trajectory> {
+pub fn order<'a>(
+    expected: &'a BTreeMap<Partition, Expected>,
+    account: &Account,
+    judged: &[Judged],
+) -> Vec<&'a Trajectory> {
     let mut all: Vec<&Trajectory> = expected.values().flat_map(|expected| &expected.trajectories).collect();
     if account.journal.is_empty() {
         all.sort_by_key(|trajectory| trajectory.key);
@@ -154,7 +158,8 @@ pub fn judge(setup: &Setup, merged: &[&Trajectory]) -> Vec<Line> {
 /// First step, number of steps and discounted return of every unit.
 fn units(setup: &Setup, trajectory: &Trajectory) -> Vec<(u64, u64, f64)> {
     let rewards: Vec<f64> = trajectory.steps.iter().map(|step| step.reward).collect();
-    let value = |from: usize| rewards[from..].iter().rev().fold(0.0, |rest, reward| reward + setup.score.discount * rest);
+    let value =
+        |from: usize| rewards[from..].iter().rev().fold(0.0, |rest, reward| reward + setup.score.discount * rest);
     match setup.score.unit {
         Unit::Trajectory => vec![(0, rewards.len() as u64, value(0))],
         Unit::Step => (0..rewards.len()).map(|step| (step as u64, 1, value(step))).collect(),

@@ -59,7 +59,8 @@ impl Tally {
 
     pub fn assert_eventful(&self, histories: u64) {
         let kinds = [self.repeated, self.lost, self.rotten * 4, self.idle_changes, self.refused_writes * 4];
-        let crashes = [self.kills, self.power_losses, self.seals / 2, self.admitted / 4, self.batches, self.trajectories / 8];
+        let crashes =
+            [self.kills, self.power_losses, self.seals / 2, self.admitted / 4, self.batches, self.trajectories / 8];
         let often = kinds.into_iter().chain(crashes).chain([self.judged_by_hand * 4]);
         assert!(often.min() >= Some(histories / 4), "the world is too quiet: {self:?}");
     }
@@ -101,7 +102,8 @@ struct Feeding {
 pub fn history(seed: u64, is_told: bool) -> Tally {
     let mut dice = Dice::new(seed);
     let setup = Setup::draw(&mut dice);
-    let topic = |dice: &mut Dice, partition| Topic { entries: log::draw(dice, &setup, partition), produced: 0, deleted: 0 };
+    let topic =
+        |dice: &mut Dice, partition| Topic { entries: log::draw(dice, &setup, partition), produced: 0, deleted: 0 };
     let partitions = setup.partitions.iter().map(|partition| (*partition, topic(&mut dice, *partition))).collect();
     let broker = Broker { partitions };
     let (disk, accounts, tally) = (ModelledDisk::new(), BTreeMap::new(), Tally::default());
@@ -332,6 +334,10 @@ impl World {
         while !is_read(self, feeding) {
             self.step(life, feeding)?;
         }
+        self.settle(life, feeding)?;
+        // Who closes must be active: at the end all wait for each other again.
+        let silent = feeding.idle.iter().map(|partition| IdleChange { partition: *partition, idle: false }).collect();
+        self.cut_with(life, feeding, Purpose::Routine, silent);
         self.settle(life, feeding)?;
         self.cut_with(life, feeding, Purpose::RangeRead, Vec::new());
         self.settle(life, feeding)?;

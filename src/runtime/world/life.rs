@@ -108,7 +108,7 @@ impl Life {
                 topic: Arc::from("world"),
                 intakes: BTreeMap::new(),
                 input: never(),
-                output,
+                outputs: vec![output],
                 live: Arc::clone(&live),
             })
             .collect();
@@ -255,9 +255,8 @@ impl Beginning {
         let digest = content::encode(&content, &meta, &learned).unwrap().1;
         assert_eq!(digest, sealed.manifest.facts.digest, "what was read back is not what the manifest says");
         meta.restarts += 1;
-        let intake = |(partition, state)| {
-            (partition, Intake::restore(partition, state, decoder(), setup.sessions).unwrap())
-        };
+        let intake =
+            |(partition, state)| (partition, Intake::restore(partition, state, decoder(), setup.sessions).unwrap());
         Beginning {
             intakes: content.intakes.into_iter().map(intake).collect(),
             pipeline: setup.restored_pipeline(content.pipeline),

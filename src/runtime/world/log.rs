@@ -28,7 +28,8 @@ pub enum Meaning {
 /// One partition's records, with the gaps that transactions leave in the offsets.
 pub fn draw(dice: &mut Dice, setup: &Setup, partition: Partition) -> Vec<Entry> {
     let count = if dice.chance(10) { dice.below(4) } else { 8 + dice.below(60) };
-    let mut writer = Writer { partition, by_item: setup.by_item, now: EPOCH + dice.between(0, 100), entries: Vec::new() };
+    let mut writer =
+        Writer { partition, by_item: setup.by_item, now: EPOCH + dice.between(0, 100), entries: Vec::new() };
     let mut offset = if dice.chance(80) { 0 } else { dice.below(1000) };
     for _ in 0..count {
         writer.push(dice, Offset::from_count(offset));
@@ -61,7 +62,8 @@ impl Writer {
     }
 
     fn rubbish(&self, dice: &mut Dice) -> Vec<u8> {
-        let kinds: [&[u8]; 5] = [b"", b"{", b"{\"k\":\"d\",\"k\":\"d\"}", b"\xff\xfe", b"{\"k\":\"d\",\"u\":\"ann\",\"i\":\"x\"}"];
+        let kinds: [&[u8]; 5] =
+            [b"", b"{", b"{\"k\":\"d\",\"k\":\"d\"}", b"\xff\xfe", b"{\"k\":\"d\",\"u\":\"ann\",\"i\":\"x\"}"];
         dice.pick(&kinds).to_vec()
     }
 
@@ -114,6 +116,7 @@ impl Writer {
                 context: [dice.between(-4, 4) as f32 / 4.0].into(),
                 candidates: None,
                 propensity: None,
+                position: None,
                 reward,
             }),
             11..18 => {

@@ -51,7 +51,11 @@ fn no_history_shows_in_the_state() {
     let failed: Vec<u64> = outcomes.iter().filter_map(|outcome| outcome.err()).collect();
     if let Some(seed) = failed.first() {
         let again = format!("SLUICEBOX_WORLD_SEED={seed} cargo test --release --lib world");
-        panic!("{} of {histories} histories failed, seeds {:?}..; again: {again}", failed.len(), &failed[..failed.len().min(20)]);
+        panic!(
+            "{} of {histories} histories failed, seeds {:?}..; again: {again}",
+            failed.len(),
+            &failed[..failed.len().min(20)]
+        );
     }
     let tally = outcomes.into_iter().flatten().fold(Tally::default(), Tally::plus);
     eprintln!("{histories} histories: {tally:?}");

@@ -135,7 +135,11 @@ fn score_rules(dice: &mut Dice) -> ScoreRules {
     ScoreRules {
         unit: dice.pick(&[Unit::Step, Unit::Step, Unit::Trajectory]),
         kind: if is_plain { ScoreKind::Return } else { ScoreKind::Advantage },
-        baseline: if is_plain { Baseline::None } else { dice.pick(&[Baseline::None, Baseline::Mean, Baseline::Linear]) },
+        baseline: if is_plain {
+            Baseline::None
+        } else {
+            dice.pick(&[Baseline::None, Baseline::Mean, Baseline::Linear])
+        },
         discount: 0.875,
         clip: None,
         generation: 5,
