@@ -6,13 +6,11 @@
 
 mod binary;
 mod broker;
-mod cluster;
 mod crash;
 mod determinism;
 mod docs;
 mod evaluate;
 mod failures;
-mod kafka_cluster;
 mod kafka_consumer;
 mod kafka_faults;
 mod kafka_files;
