@@ -39,3 +39,4 @@ pub mod fuzzing;
 pub mod evaluate;
 pub mod simulate;
 pub mod report;
+pub mod bench;

@@ -26,7 +26,7 @@ mod writer;
 mod world;
 
 pub use board::{Board, Status};
-pub use content::{Content, Meta, decode as decode_state, describe as describe_log};
+pub use content::{Content, Meta, decode as decode_state, describe as describe_log, encode as encode_state};
 pub use error::JobError;
 pub use feeder::{JournalEntry, SealPlan};
 pub use gauges::Limits;
