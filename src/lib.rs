@@ -38,5 +38,6 @@ pub mod cli;
 pub mod fuzzing;
 pub mod evaluate;
 pub mod simulate;
+pub mod experiment;
 pub mod report;
 pub mod bench;
