@@ -7,7 +7,7 @@ use super::dice::Dice;
 use crate::assemble::SessionRules;
 use crate::catalog::{Catalog, Vocabulary};
 use crate::decode::Decoder;
-use crate::filter::{BufferRules, FilterRules, ReplayRatio, WarmUp};
+use crate::filter::{BufferRules, Curriculum, FilterRules, ReplayRatio, WarmUp};
 use crate::learner::{LearnerSettings, PolicyKind, Vectors};
 use crate::pipeline::{ActionForm, Pipeline, PipelineRules, PipelineState};
 use crate::position::Partition;
@@ -151,6 +151,9 @@ fn pipeline_rules(dice: &mut Dice) -> PipelineRules {
     let is_plain = dice.chance(80);
     let filter = FilterRules {
         kappa: dice.pick(&[0.1, 0.25, 0.5, 1.0]),
+        curriculum: Curriculum::Fixed,
+        seed: 1,
+        drift_threshold: None,
         window: dice.between(4, 20) as usize,
         max_age: if is_plain { None } else { Some(Span::from_millis(200)) },
         level_rate: 0.05,
