@@ -24,6 +24,8 @@ pub mod pipeline;
 pub mod policy;
 pub mod learner;
 pub mod checkpoint;
+pub mod publish;
+pub mod serve;
 
 pub mod clock;
 pub mod settings;

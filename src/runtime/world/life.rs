@@ -131,6 +131,7 @@ impl Life {
             input: never(),
             learner: parts,
             sealed: sealed_sender,
+            announce: None,
             board: Arc::clone(&board),
         };
         Ok(Life {
