@@ -1,6 +1,6 @@
 # The commands that the README names.
 
-.PHONY: test kafka python fmt lint mutants soak
+.PHONY: test kafka python fmt lint mutants soak fuzz
 
 # Everything, against a real Apache Kafka that this fetches once.
 test: kafka python
@@ -29,3 +29,9 @@ SEED ?= 1
 soak: kafka
 	cargo build --release
 	tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
+
+# One fuzzer for ten minutes, from the committed seeds: `make fuzz TARGET=decode`. Needs a nightly compiler and cargo-fuzz.
+TARGET ?= decode
+fuzz:
+	mkdir -p fuzz/corpus/$(TARGET)
+	cargo +nightly fuzz run -O -s none $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=600

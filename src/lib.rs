@@ -36,6 +36,8 @@ pub mod exit;
 pub mod runtime;
 pub mod cli;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod evaluate;
 pub mod simulate;
 pub mod experiment;

@@ -21,8 +21,8 @@ mod session;
 mod state;
 mod watermark;
 
-#[cfg(test)]
-mod oracle;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 #[cfg(test)]
 mod tests;
 

@@ -46,7 +46,7 @@ pub(super) struct Oracle {
 }
 
 /// Trajectories and counters at the end of the range.
-pub(super) fn expect(partition: Partition, events: &[Event], rules: &SessionRules) -> (Vec<Trajectory>, LaneCounters) {
+pub(crate) fn expect(partition: Partition, events: &[Event], rules: &SessionRules) -> (Vec<Trajectory>, LaneCounters) {
     let mut oracle = Oracle {
         rules: *rules,
         cases: Vec::new(),

@@ -27,8 +27,8 @@ pub mod store;
 pub mod directory;
 pub mod appendix;
 
-#[cfg(test)]
-mod modelled;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod modelled;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

@@ -20,36 +20,41 @@ pub struct Core {
     pub board: Arc<Board>,
 }
 
-/// One worker's side of the barrier that is being aligned.
-type Arrived = Option<Vec<(Partition, IntakeState)>>;
+/// How far each lane worker is: its side of the barrier that is being aligned, and whether it still sends.
+pub(super) struct Alignment {
+    arrived: Vec<Option<Vec<(Partition, IntakeState)>>>,
+    open: Vec<bool>,
+}
 
 impl Core {
     pub fn run(mut self) -> Result<(), JobError> {
-        let mut arrived: Vec<Arrived> = self.lanes.iter().map(|_| None).collect();
-        let mut open: Vec<bool> = vec![true; self.lanes.len()];
-        // A lane that has reached the barrier is not read until all have: nothing after the cut may come before it.
-        while let Some((lane, flow)) = receive(&self.lanes, &arrived, &open) {
-            let passed_on = match flow {
-                None => {
-                    open[lane] = false;
-                    Ok(())
-                }
-                Some(Flow::Barrier { barrier, intakes }) => {
-                    arrived[lane] = Some(intakes);
-                    if arrived.iter().all(Option::is_some) {
-                        let intakes = arrived.iter_mut().filter_map(Option::take).flatten().collect();
-                        self.cut(barrier, intakes)?
-                    } else {
-                        Ok(())
-                    }
-                }
-                Some(flow) => self.handle(flow)?,
-            };
-            if passed_on.is_err() {
+        let mut alignment = Alignment::new(self.lanes.len());
+        while let Some((lane, flow)) = receive(&self.lanes, &alignment) {
+            if self.step(&mut alignment, lane, flow)?.is_err() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Takes one message of a lane that [`Alignment::is_awaited`]; `None` when it has closed its channel.
+    pub(super) fn step(
+        &mut self,
+        alignment: &mut Alignment,
+        lane: usize,
+        flow: Option<Flow>,
+    ) -> Result<Result<(), Stopped>, JobError> {
+        match flow {
+            None => {
+                alignment.open[lane] = false;
+                Ok(Ok(()))
+            }
+            Some(Flow::Barrier { barrier, intakes }) => match alignment.arrive(lane, intakes) {
+                Some(intakes) => self.cut(barrier, intakes),
+                None => Ok(Ok(())),
+            },
+            Some(flow) => self.handle(flow),
+        }
     }
 
     fn handle(&mut self, flow: Flow) -> Result<Result<(), Stopped>, JobError> {
@@ -152,9 +157,27 @@ impl Core {
     }
 }
 
-/// The next message of a lane that is open and not waiting at the barrier; the lane alone when it has closed its channel.
-fn receive(lanes: &[Receiver<Flow>], arrived: &[Arrived], open: &[bool]) -> Option<(usize, Option<Flow>)> {
-    let waiting: Vec<usize> = (0..lanes.len()).filter(|lane| open[*lane] && arrived[*lane].is_none()).collect();
+impl Alignment {
+    pub(super) fn new(lanes: usize) -> Alignment {
+        Alignment { arrived: (0..lanes).map(|_| None).collect(), open: vec![true; lanes] }
+    }
+
+    /// A lane that has reached the barrier is not read until all have: nothing after the cut may come before it.
+    pub(super) fn is_awaited(&self, lane: usize) -> bool {
+        self.open[lane] && self.arrived[lane].is_none()
+    }
+
+    /// The sides of all workers, once the last one has come.
+    fn arrive(&mut self, lane: usize, intakes: Vec<(Partition, IntakeState)>) -> Option<Vec<(Partition, IntakeState)>> {
+        self.arrived[lane] = Some(intakes);
+        let is_complete = self.arrived.iter().all(Option::is_some);
+        is_complete.then(|| self.arrived.iter_mut().filter_map(Option::take).flatten().collect())
+    }
+}
+
+/// The next message of an awaited lane; the lane alone when it has closed its channel.
+fn receive(lanes: &[Receiver<Flow>], alignment: &Alignment) -> Option<(usize, Option<Flow>)> {
+    let waiting: Vec<usize> = (0..lanes.len()).filter(|lane| alignment.is_awaited(*lane)).collect();
     if waiting.is_empty() {
         return None;
     }

@@ -28,21 +28,24 @@ pub struct LaneWorker {
 impl LaneWorker {
     pub fn run(mut self) -> Result<(), JobError> {
         while let Ok(input) = self.input.recv() {
-            let passed_on = match input {
-                LaneInput::Records(records) => self.observe(&records)?,
-                LaneInput::Barrier(barrier) => {
-                    let intakes = self.intakes.iter().map(|(p, intake)| (*p, intake.snapshot())).collect();
-                    self.send(Flow::Barrier { barrier, intakes })
-                }
-                LaneInput::RangeEnd(partition) => self.send(Flow::Read(partition)),
-                LaneInput::Finish => self.finish(),
-            };
-            if passed_on.is_err() {
+            if self.step(input)?.is_err() {
                 // The core has gone: it failed or was told to stop, and says so itself.
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    pub(super) fn step(&mut self, input: LaneInput) -> Result<Result<(), Stopped>, JobError> {
+        match input {
+            LaneInput::Records(records) => self.observe(&records),
+            LaneInput::Barrier(barrier) => {
+                let intakes = self.intakes.iter().map(|(p, intake)| (*p, intake.snapshot())).collect();
+                Ok(self.send(Flow::Barrier { barrier, intakes }))
+            }
+            LaneInput::RangeEnd(partition) => Ok(self.send(Flow::Read(partition))),
+            LaneInput::Finish => Ok(self.finish()),
+        }
     }
 
     fn observe(&mut self, records: &Records) -> Result<Result<(), Stopped>, JobError> {

@@ -25,6 +25,8 @@ mod publication;
 mod publisher;
 mod trainer;
 mod writer;
+#[cfg(test)]
+mod world;
 
 pub use board::{Board, Status};
 pub use content::{Content, Meta, decode as decode_state, describe as describe_log, encode as encode_state};

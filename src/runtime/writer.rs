@@ -15,7 +15,7 @@ use super::content::{self, Content, Meta};
 use super::messages::{Draft, Learned, Purpose, Sealed, WriterInput};
 use super::publication::Checkpointed;
 use super::publisher::Announce;
-use crate::checkpoint::{Appendix, End, Facts, Hold, Holds, Parts, Sequence, SettingsDigests, Store, platform};
+use crate::checkpoint::{Appendix, End, Facts, Hold, Parts, Sequence, SettingsDigests, Store, platform};
 use crate::clock;
 use crate::decode::{Bytes, DeadLetter};
 use crate::kafka::{DeadLetter as RefusedRecord, DeadLetterTopic, KafkaError};
@@ -47,36 +47,42 @@ pub enum DeadLetters {
 
 impl Writer {
     pub fn run(mut self) -> Result<(), JobError> {
-        let holds = self.store.holds();
-        let mut in_use = self.parent.map(|sequence| holds.hold(sequence));
+        let mut in_use = self.hold();
         while let Ok(input) = self.input.recv() {
-            match input {
-                WriterInput::Decisions(lines) => {
-                    if let Some(decisions) = &mut self.decisions {
-                        decisions.append(&lines).map_err(JobError::Checkpoint)?;
-                    }
-                }
-                WriterInput::DeadLetters(letters) => self.dead_letters.write(&letters)?,
-                WriterInput::Seal(draft) => {
-                    let Ok(learned) = self.learner.recv() else { return Ok(()) };
-                    debug_assert_eq!(learned.barrier, draft.barrier.number, "the learner answers barriers in order");
-                    if !self.seal(*draft, learned, &holds, &mut in_use)? {
-                        return Ok(());
-                    }
-                }
+            if !self.step(input, &mut in_use)? {
+                return Ok(());
             }
         }
         Ok(())
     }
 
+    /// Keeps the checkpoint that this process goes on from from being pruned.
+    pub(super) fn hold(&self) -> Option<Hold> {
+        self.parent.map(|sequence| self.store.holds().hold(sequence))
+    }
+
     /// `false` when nobody listens any more.
-    fn seal(
-        &mut self,
-        draft: Draft,
-        learned: Learned,
-        holds: &Holds,
-        in_use: &mut Option<Hold>,
-    ) -> Result<bool, JobError> {
+    pub(super) fn step(&mut self, input: WriterInput, in_use: &mut Option<Hold>) -> Result<bool, JobError> {
+        match input {
+            WriterInput::Decisions(lines) => {
+                if let Some(decisions) = &mut self.decisions {
+                    decisions.append(&lines).map_err(JobError::Checkpoint)?;
+                }
+            }
+            WriterInput::DeadLetters(letters) => self.dead_letters.write(&letters)?,
+            WriterInput::Seal(draft) => {
+                let Ok(learned) = self.learner.recv() else { return Ok(false) };
+                debug_assert_eq!(learned.barrier, draft.barrier.number, "the learner answers barriers in order");
+                let is_heard = self.seal(*draft, learned)?;
+                *in_use = self.hold();
+                return Ok(is_heard);
+            }
+        }
+        Ok(true)
+    }
+
+    /// `false` when nobody listens any more.
+    fn seal(&mut self, draft: Draft, learned: Learned) -> Result<bool, JobError> {
         let stopwatch = clock::Stopwatch::start();
         let side_files = self.sync_side_files()?;
         let sequence = self.parent.map_or(Sequence::FIRST, Sequence::next);
@@ -100,7 +106,6 @@ impl Writer {
         let shown = facts.clone();
         self.store.seal(sequence, &parts, facts).map_err(JobError::Checkpoint)?;
         self.parent = Some(sequence);
-        *in_use = Some(holds.hold(sequence));
         self.board.sealed(sequence, &shown, stopwatch.elapsed());
         if let Some(announce) = &self.announce {
             let (facts, meta, policy) = (&shown, &self.meta, parts.policy.as_slice());

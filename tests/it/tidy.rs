@@ -116,17 +116,24 @@ fn product_lines(file: &Path) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// Files that their parent module includes for tests only.
+/// Files of modules that are there for tests only, because their own declaration or that of a module above says so.
 fn is_test_file(file: &Path) -> bool {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let inside = file.parent().and_then(Path::file_name).is_some_and(|parent| parent == "tests");
-    let declared =
-        [file.with_file_name("mod.rs"), file.with_file_name("lib.rs"), file.parent().unwrap().with_extension("rs")];
-    inside
-        || declared.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| {
-            text.contains(&format!("#[cfg(test)]\nmod {stem};"))
-                || text.contains(&format!("#[cfg(test)]\npub(crate) mod {stem};"))
-        })
+    let folder = file.parent().unwrap();
+    // A module's declaration stands beside it, or, for a `mod.rs`, beside its folder.
+    let (beside, name) = match file.file_stem().unwrap_or_default() == "mod" {
+        true => (folder.parent().unwrap(), folder.file_name()),
+        false => (folder, file.file_stem()),
+    };
+    let name = name.unwrap_or_default().to_string_lossy().into_owned();
+    let declared = [beside.join("mod.rs"), beside.join("lib.rs"), beside.with_extension("rs")];
+    let is_declared = declared.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| {
+        let declarations =
+            ["", "pub ", "pub(crate) ", "pub(super) "].map(|visibility| format!("{visibility}mod {name};"));
+        let conditions = ["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"];
+        conditions.iter().any(|condition| declarations.iter().any(|it| text.contains(&format!("{condition}\n{it}"))))
+    });
+    let above = beside.join("mod.rs");
+    is_declared || (above.exists() && above != file && is_test_file(&above))
 }
 
 fn source_files() -> Vec<PathBuf> {

@@ -1,0 +1,122 @@
+//! The same records with the same journal, read by a process to which nothing ever happens: one loop, no threads' turns,
+//! no barriers, no checkpoints, and the partitions one after the other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::broker::Broker;
+use super::setup::Setup;
+use super::student::Student;
+use crate::checkpoint::Digest;
+use crate::pipeline::{Intake, Observed, Outputs, Pipeline};
+use crate::position::{NextOffset, Partition, Position};
+use crate::runtime::JournalEntry;
+use crate::runtime::content::{self, Content};
+
+/// What a process has been given up to a cut, kept on the broker's side.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// Where the first process began.
+    pub start: Position,
+    /// Numbers of the log's entries.
+    pub consumed: BTreeMap<Partition, Vec<usize>>,
+    pub journal: Vec<JournalEntry>,
+    /// Was the range ended and everything closed?
+    pub is_finished: bool,
+}
+
+impl Account {
+    pub fn position(&self, broker: &Broker) -> Position {
+        let next = |(partition, start): (&Partition, &NextOffset)| {
+            let last = self.consumed.get(partition).and_then(|consumed| consumed.last());
+            (*partition, last.map_or(*start, |last| broker.topic(*partition).entries[*last].offset.next()))
+        };
+        self.start.iter().map(next).collect()
+    }
+}
+
+pub fn digest(setup: &Setup, broker: &Broker, account: &Account) -> Digest {
+    let mut process = Process {
+        intakes: account
+            .start
+            .iter()
+            .map(|(partition, start)| {
+                let decoder = Arc::clone(&setup.decoder);
+                (*partition, Intake::new(*partition, *start, decoder, setup.sessions))
+            })
+            .collect(),
+        pipeline: setup.new_pipeline(),
+        student: Student::new(setup),
+        read: BTreeMap::new(),
+    };
+    for entry in &account.journal {
+        process.read(broker, account, |partition| entry.position[&partition]);
+        for change in &entry.changes {
+            let merge = process.pipeline.merge_mut();
+            match change.idle {
+                true => merge.set_idle(change.partition).unwrap(),
+                false => merge.set_active(change.partition).unwrap(),
+            }
+        }
+        process.drain();
+    }
+    process.read(broker, account, |_| NextOffset::boundary(u64::MAX));
+    if account.is_finished {
+        process.finish();
+    }
+    process.digest()
+}
+
+struct Process {
+    intakes: BTreeMap<Partition, Intake>,
+    pipeline: Pipeline,
+    student: Student,
+    read: BTreeMap<Partition, usize>,
+}
+
+impl Process {
+    fn read(&mut self, broker: &Broker, account: &Account, until: impl Fn(Partition) -> NextOffset) {
+        for (partition, consumed) in &account.consumed {
+            let intake = self.intakes.get_mut(partition).unwrap();
+            let read = self.read.entry(*partition).or_default();
+            let mut closed = Vec::new();
+            for number in &consumed[*read..] {
+                let entry = &broker.topic(*partition).entries[*number];
+                if !until(*partition).is_past(entry.offset) {
+                    break;
+                }
+                let value = entry.value.as_deref();
+                let observed = intake.observe(entry.offset, entry.timestamp, value, &mut |_| (), &mut closed);
+                assert!(!matches!(observed, Observed::Broken { .. }));
+                *read += 1;
+            }
+            closed.into_iter().for_each(|trajectory| self.pipeline.merge_mut().offer(trajectory).unwrap());
+            self.pipeline.merge_mut().watermark(*partition, intake.watermark()).unwrap();
+        }
+        self.drain();
+    }
+
+    fn finish(&mut self) {
+        // Who closes must be active: at the end all wait for each other again.
+        self.pipeline.merge_mut().rejoin();
+        for (partition, intake) in &mut self.intakes {
+            let mut closed = Vec::new();
+            intake.finish(&mut closed);
+            closed.into_iter().for_each(|trajectory| self.pipeline.merge_mut().offer(trajectory).unwrap());
+            self.pipeline.merge_mut().end(*partition).unwrap();
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut outputs = Outputs::default();
+        self.pipeline.drain(&mut outputs);
+        outputs.batches.iter().for_each(|batch| self.student.update(batch));
+    }
+
+    fn digest(&mut self) -> Digest {
+        let intakes = self.intakes.iter().map(|(partition, intake)| (*partition, intake.snapshot())).collect();
+        let content = Content { intakes, pipeline: self.pipeline.snapshot() };
+        content::encode(&content, &super::life::meta(), &self.student.export()).unwrap().1
+    }
+}
