@@ -265,6 +265,15 @@ pub enum TauUnit {
     Raw,
 }
 
+/// `[validation]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// In [0, 1].
+    pub share: f64,
+    pub window: usize,
+}
+
 /// `[checkpoint]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -369,6 +378,7 @@ pub struct Settings {
     pub score: Score,
     pub filter: Filter,
     pub learner: Learner,
+    pub validation: Validation,
     pub checkpoint: Checkpoint,
     pub dead_letters: DeadLetters,
     pub decode: Decode,

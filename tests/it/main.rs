@@ -19,6 +19,8 @@ mod kafka_ranges;
 mod processes;
 mod replay;
 mod run;
+mod sweep;
 mod tidy;
 mod tools;
 mod topics;
+mod validation;
