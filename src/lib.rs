@@ -38,3 +38,4 @@ pub mod cli;
 pub mod evaluate;
 pub mod simulate;
 pub mod report;
+pub mod bench;

@@ -13,6 +13,7 @@ mod inspect;
 mod verify;
 mod simulate;
 mod config;
+mod bench;
 mod broker;
 mod demo;
 
@@ -55,6 +56,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::BenchStage(arguments) => bench::bench_stage(&arguments),
         Command::DemoBroker(arguments) => broker::demo_broker(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::DemoSimulator(arguments) => demo::demo_simulator(&arguments),

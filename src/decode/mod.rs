@@ -12,6 +12,7 @@ mod source;
 mod mapping;
 mod plan;
 mod scan;
+mod quick;
 mod keys;
 mod field;
 mod compile;

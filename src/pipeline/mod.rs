@@ -187,8 +187,7 @@ impl Pipeline {
             self.count_expired(trajectory);
             return;
         }
-        let states: Vec<Vec<f32>> =
-            (0..trajectory.steps.len()).map(|index| self.encoder.encode(&trajectory.steps, index)).collect();
+        let states = self.encoder.encode_all(&trajectory.steps);
         self.probe(trajectory, &states, &mut outputs.probes);
         for scored in self.scorer.score(trajectory, &states) {
             self.totals.units += 1;

@@ -56,10 +56,14 @@ pub struct Feeder {
     pub board: Arc<Board>,
 }
 
-/// Batches that may wait for one lane worker before its partitions are paused.
-const WAITING_MAX: usize = 8;
-/// How long reading waits for a seal before the source is paused and polled on.
+/// What may wait for one lane worker before reading does: bytes, because a run may be one record or thousands; and runs,
+/// because each costs something as well.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+const WAITING_RUNS_MAX: usize = 1024;
+/// How long reading waits for a seal or a lane before the source is paused and polled on.
 const PAUSE_AFTER: Duration = Duration::from_millis(250);
+/// How often it looks again meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
 struct Reading {
     waiting: Vec<VecDeque<LaneInput>>,
@@ -71,6 +75,8 @@ struct Reading {
     records: u64,
     records_since_cut: u64,
     last_cut: Instant,
+    /// Since when a lane has more waiting than it may.
+    full_since: Option<Instant>,
     /// Records behind the next cut, where a mark of the journal or a full count puts it.
     behind_cut: Vec<Records>,
     stage: Stage,
@@ -96,6 +102,7 @@ impl Feeder {
             records: 0,
             records_since_cut: 0,
             last_cut: clock::instant(),
+            full_since: None,
             behind_cut: Vec::new(),
             stage: Stage::Reading,
         };
@@ -109,9 +116,13 @@ impl Feeder {
             if reading.stage == Stage::Reading {
                 self.cut_if_due(&mut reading);
             }
-            // A seal takes milliseconds, and a client that is paused forgets what it has prefetched: wait a little first.
-            if self.is_held_up(&reading) && reading.last_cut.elapsed() < PAUSE_AFTER {
-                std::thread::park_timeout(Duration::from_millis(1));
+            // Seals and lanes take milliseconds, and a client that is paused forgets what it has prefetched: wait a little
+            // first.
+            let is_full = reading.waiting.iter().any(is_full);
+            reading.full_since = is_full.then(|| reading.full_since.unwrap_or_else(clock::instant));
+            let waits_for_lane = reading.full_since.is_some_and(|since| since.elapsed() < PAUSE_AFTER);
+            if waits_for_lane || (self.is_held_up(&reading) && reading.last_cut.elapsed() < PAUSE_AFTER) {
+                std::thread::park_timeout(LOOK_AGAIN);
                 continue;
             }
             self.pause_and_resume(&mut reading)?;
@@ -230,7 +241,7 @@ impl Feeder {
             .keys()
             .filter(|partition| {
                 held_up
-                    || reading.waiting[lane_of(**partition, self.lanes.len())].len() > WAITING_MAX
+                    || is_full(&reading.waiting[lane_of(**partition, self.lanes.len())])
                     || self.gauges.is_ahead(**partition, &self.limits)
                     || self.idle.as_ref().is_some_and(|idle| idle.is_waking(**partition))
                     || self.is_at_journal_mark(**partition)
@@ -335,6 +346,14 @@ impl Feeder {
         let room = cut.into_iter().chain(death).min().unwrap_or(u64::MAX);
         usize::try_from(room).unwrap_or(usize::MAX)
     }
+}
+
+fn is_full(waiting: &VecDeque<LaneInput>) -> bool {
+    let bytes = |input: &LaneInput| match input {
+        LaneInput::Records(records) => records.bytes(),
+        LaneInput::Barrier(_) | LaneInput::Finish => 0,
+    };
+    waiting.len() > WAITING_RUNS_MAX || waiting.iter().map(bytes).sum::<usize>() > WAITING_BYTES_MAX
 }
 
 /// Which lane worker owns a partition.

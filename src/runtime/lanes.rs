@@ -68,6 +68,9 @@ impl LaneWorker {
                 }
             }
         }
+        if let Some(last) = records.last() {
+            intake.remember(last.offset, last.timestamp, last.value);
+        }
         closed.iter().for_each(|trajectory| self.live.close(&trajectory.user, trajectory.steps.len()));
         let watermark = intake.watermark();
         Ok(self.send(Flow::Progress { partition, closed, watermark, dead_letters }))

@@ -21,6 +21,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("evaluate", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner", "filter"]),
     ("checkpoint", &["rdkafka", "kafka", "burn", "learner", "filter", "decode"]),
     ("kafka", &["burn", "learner", "filter", "window", "assemble"]),
+    ("bench", &["std::net", "rdkafka", "kafka", "burn", "clock", "runtime", "cli"]),
     ("files", &["rdkafka", "kafka", "burn", "learner", "filter", "window", "assemble"]),
 ];
 
