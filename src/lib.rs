@@ -37,5 +37,6 @@ pub mod cli;
 
 pub mod evaluate;
 pub mod simulate;
+pub mod experiment;
 pub mod report;
 pub mod bench;

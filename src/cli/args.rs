@@ -87,6 +87,8 @@ pub enum Command {
     VerifyResume(VerifyResume),
     /// Write simulated events to a topic or a file
     Simulate(Simulate),
+    /// Run the paper's studies again: claims, expected and measured values, intervals, a report
+    Experiment(Experiment),
     /// Measure this machine: each stage of the path, window, train step, checkpoint, latency
     Bench(Bench),
     /// Print the settings in force, or all there are
@@ -123,6 +125,38 @@ pub struct FileSource {
     /// Partitions to divide the file into, by user, as `load` does
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub partitions: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox experiment --quick
+  sluicebox experiment --out docs/results
+  sluicebox experiment configs/experiments/noise.toml --json | jq '.checks[] | select(.pass | not)'
+
+Runs the studies of the paper (arXiv 2602.10430) in batch form, and the main methods in one pass
+through the product's own pipeline. Needs no Kafka and no log. Methods are tuned once, on logs of
+their own, and then frozen. Writes experiments.md, experiments.html (one file, with pictures) and
+experiments.json. Exit code 0: every study ran (see `pass` of the checks); --strict: 1 if a check fails.")]
+pub struct Experiment {
+    /// Studies to run [default: all that the program carries, the files of configs/experiments]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Fewer seeds, shorter runs: three minutes on two processors instead of an hour
+    #[arg(long)]
+    pub quick: bool,
+    /// Seeds of every study, instead of what it says
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub seeds: Option<u32>,
+    /// Directory for the report
+    #[arg(long, value_name = "DIR", default_value = "sluicebox-experiments")]
+    pub out: PathBuf,
+    /// End with 1 if a check fails
+    #[arg(long)]
+    pub strict: bool,
+    /// Print one JSON object on stdout instead of a summary
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod config;
 mod bench;
 mod broker;
 mod demo;
+mod experiment;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::check(&arguments),
         Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Experiment(arguments) => experiment::experiment(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),

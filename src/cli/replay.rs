@@ -253,7 +253,7 @@ impl ReplayReport {
         ReplayReport {
             counters,
             platform: facts.platform.clone(),
-            kappa: pipeline.filter.kappa,
+            kappa: pipeline.filter.kappa(),
             admitted_share: pipeline.filter.totals.admitted_share(),
             threshold: pipeline.filter.threshold,
             mean_return: (trajectories > 0).then(|| pipeline.totals.reward / trajectories as f64),

@@ -196,8 +196,9 @@ impl Pipeline {
             if judgement.verdict == Verdict::Admit {
                 self.admit(trajectory, &states, &scored, judgement.weight, judgement.cut.as_ref(), outputs);
             }
+            let kappa = self.filter.kappa();
+            (batches_before..self.buffer.batches()).for_each(|_| self.filter.note_batch());
             if self.rules.log_decisions {
-                let kappa = self.rules.filter.kappa;
                 outputs.judged.push(Judged::new(sequence, trajectory, &scored, &judgement, kappa, batches_before));
             }
         }

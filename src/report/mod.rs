@@ -5,12 +5,15 @@
 //! can have a report; nothing here knows where they come from.
 //!
 //! * [`chart`]: lines, bands and marks as SVG.
+//! * [`table`]: rows of text.
 //! * [`page`]: the HTML around them.
 
 pub mod chart;
 pub mod page;
+mod table;
 
 pub use chart::{Chart, Level, Mark, Point, Series, Tone};
+pub use table::Table;
 
 /// Everything that the page shows, from top to bottom.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +25,7 @@ pub struct Report {
     pub headline: Vec<Figure>,
     pub tables: Vec<Table>,
     pub charts: Vec<Chart>,
+    pub sections: Vec<Section>,
     pub crash: Option<CrashProof>,
     /// How to read the page, in plain words: one paragraph each.
     pub reading: Vec<String>,
@@ -33,12 +37,14 @@ pub struct Report {
     pub made_by: String,
 }
 
-/// Things side by side. Every row is as long as the header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+/// A part of a report that stands for itself: what was asked, tables, pictures, and what is to be said about them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Section {
     pub title: String,
-    pub header: Vec<String>,
-    pub rows: Vec<Vec<String>>,
+    pub lead: String,
+    pub tables: Vec<Table>,
+    pub charts: Vec<Chart>,
+    pub sentences: Vec<String>,
 }
 
 /// One large number.

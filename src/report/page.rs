@@ -24,6 +24,21 @@ pub(super) fn html(report: &Report) -> Result<String, ReportError> {
     for (index, chart) in report.charts.iter().enumerate() {
         figure(chart, index, &mut page)?;
     }
+    let mut charts = report.charts.len();
+    for (index, section) in report.sections.iter().enumerate() {
+        page.put(&format!(
+            "<section class=\"card\" aria-labelledby=\"section-{index}\">\n<h2 id=\"section-{index}\">{}</h2>\n<p>{}</p>\n",
+            escaped(&section.title),
+            escaped(&section.lead),
+        ));
+        section.tables.iter().for_each(|table| page.put(&table.to_html(&table.title)));
+        section.sentences.iter().for_each(|sentence| page.put(&format!("<p>{}</p>\n", escaped(sentence))));
+        page.put("</section>\n");
+        for chart in &section.charts {
+            figure(chart, charts, &mut page)?;
+            charts += 1;
+        }
+    }
     if let Some(crash) = &report.crash {
         crash_section(crash, &mut page);
     }
@@ -65,19 +80,13 @@ fn headline(report: &Report, page: &mut Page) {
     page.put("</dl>\n");
 }
 
+/// A table as a section of its own.
 fn side_by_side(table: &Table, index: usize, page: &mut Page) {
-    let row = |tag: &str, cells: &[String]| {
-        let cell = |text: &String| format!("<{tag}>{}</{}>", escaped(text), tag.split(' ').next().unwrap_or_default());
-        format!("<tr>{}</tr>", cells.iter().map(cell).collect::<String>())
-    };
     page.put(&format!(
-        "<section class=\"card\" aria-labelledby=\"table-{index}\">\n<h2 id=\"table-{index}\">{}</h2>\n\
-         <div class=\"scroll\"><table><thead>{}</thead><tbody>\n",
+        "<section class=\"card\" aria-labelledby=\"table-{index}\">\n<h2 id=\"table-{index}\">{}</h2>\n{}</section>\n",
         escaped(&table.title),
-        row("th scope=\"col\"", &table.header),
+        table.to_html(""),
     ));
-    table.rows.iter().for_each(|cells| page.put(&format!("{}\n", row("td", cells))));
-    page.put("</tbody></table></div>\n</section>\n");
 }
 
 fn figure(chart: &Chart, index: usize, page: &mut Page) -> Result<(), ReportError> {

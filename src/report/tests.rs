@@ -33,6 +33,7 @@ fn report() -> Report {
             ),
             chart(vec![Series::new("threshold", Tone::Violet, points)], vec![], vec![]),
         ],
+        sections: Vec::new(),
         crash: Some(CrashProof {
             kills: vec![Kill { records_read: 1_234, records_sealed: 1_000, checkpoint: "checkpoint-3".into() }],
             straight_digest: "ab12".into(),

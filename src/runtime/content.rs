@@ -140,12 +140,15 @@ impl Content {
             ("steps_without_action", totals.steps_without_action),
             ("judged", filter.judged),
             ("alarms", filter.alarms),
+            ("drifts", filter.drifts),
             ("batches", self.pipeline.buffer.batches()),
             ("draws", self.pipeline.buffer.draws()),
             ("stale_draws", self.pipeline.buffer.stale_draws()),
             ("updates", learned.updates),
             ("refused_updates", learned.refused()),
             ("rollbacks", learned.rollbacks),
+            ("uniform_fallbacks", learned.uniform_fallbacks),
+            ("negatives_dropped", learned.negatives_dropped),
         ]
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))

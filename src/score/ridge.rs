@@ -16,7 +16,7 @@ pub struct Moments {
 /// Samples that wait to be added together.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
-    /// `[samples, dimension]`, row-major.
+    /// `[samples, dimension + BLOCK]`, row-major; zeros at the end of each row.
     features: Vec<f64>,
     targets: Vec<f64>,
 }
@@ -34,6 +34,7 @@ const SCALE_FLOOR: f64 = 1e-6;
 impl Samples {
     pub fn push(&mut self, features: &[f64], target: f64) {
         self.features.extend_from_slice(features);
+        self.features.resize(self.features.len() + BLOCK, 0.0);
         self.targets.push(target);
     }
 }
@@ -60,7 +61,7 @@ impl Moments {
 
     /// Adds samples in their order, and leaves none.
     pub fn add(&mut self, samples: &mut Samples) {
-        for (features, target) in samples.features.chunks_exact(self.dimension.max(1)).zip(&samples.targets) {
+        for (features, target) in samples.features.chunks_exact(self.dimension + BLOCK).zip(&samples.targets) {
             self.count += 1;
             self.target_sum += target;
             self.target_squares += target * target;
@@ -154,8 +155,8 @@ fn add_products(triangle: &mut [f64], features: &[f64], dimension: usize) {
     add_products_plainly(triangle, features, dimension);
 }
 
-/// Sums that are kept in registers while all samples pass by.
-const BLOCK: usize = 16;
+/// Sums that are kept in registers while all samples pass by: enough of them that none waits for its own last addition.
+const BLOCK: usize = 32;
 
 #[inline(always)]
 fn add_products_plainly(triangle: &mut [f64], features: &[f64], dimension: usize) {
@@ -163,20 +164,16 @@ fn add_products_plainly(triangle: &mut [f64], features: &[f64], dimension: usize
     for row in 0..dimension {
         let (sums, below) = rest.split_at_mut(dimension - row);
         rest = below;
-        let (blocks, tail) = sums.as_chunks_mut::<BLOCK>();
-        for (index, block) in blocks.iter_mut().enumerate() {
+        for (index, block) in sums.chunks_mut(BLOCK).enumerate() {
             let from = row + index * BLOCK;
-            let mut kept = *block;
-            for sample in features.chunks_exact(dimension) {
+            // The last block of a row is filled up, and meets the zeros behind the samples.
+            let mut kept = [0.0; BLOCK];
+            kept[..block.len()].copy_from_slice(block);
+            for sample in features.chunks_exact(dimension + BLOCK) {
                 let (feature, others) = (sample[row], &sample[from..from + BLOCK]);
                 kept.iter_mut().zip(others).for_each(|(sum, other)| *sum += feature * other);
             }
-            *block = kept;
-        }
-        let from = dimension - tail.len();
-        for sample in features.chunks_exact(dimension) {
-            let feature = sample[row];
-            tail.iter_mut().zip(&sample[from..]).for_each(|(sum, other)| *sum += feature * other);
+            block.copy_from_slice(&kept[..block.len()]);
         }
     }
 }

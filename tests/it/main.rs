@@ -10,6 +10,7 @@ mod crash;
 mod determinism;
 mod docs;
 mod evaluate;
+mod experiment;
 mod failures;
 mod kafka_consumer;
 mod kafka_faults;

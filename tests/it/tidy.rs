@@ -18,6 +18,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("learner", &["std::fs", "std::net", "rdkafka", "kafka", "clock", "window", "checkpoint"]),
     ("pipeline", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner"]),
     ("validation", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner", "filter"]),
+    ("experiment", &["std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint"]),
     ("evaluate", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner", "filter"]),
     ("checkpoint", &["rdkafka", "kafka", "burn", "learner", "filter", "decode"]),
     ("kafka", &["burn", "learner", "filter", "window", "assemble"]),

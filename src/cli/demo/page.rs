@@ -51,6 +51,7 @@ pub fn report(story: &Story, settings: &Settings) -> Report {
         headline: headline(story),
         tables: Vec::new(),
         charts: charts(story, settings.filter.kappa),
+        sections: Vec::new(),
         crash: Some(CrashProof {
             kills: story.kills().to_vec(),
             straight_digest: story.digests.1.clone(),

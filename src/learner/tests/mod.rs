@@ -1,6 +1,8 @@
 //! The learner as a whole, against arithmetic that shares nothing with it.
 
+mod estimators;
 mod gradients;
+mod objective;
 mod refusals;
 mod resume;
 mod toy;
