@@ -1,13 +1,17 @@
 # The commands that the README names.
 
-.PHONY: test kafka fmt lint soak
+.PHONY: test kafka python fmt lint soak
 
 # Everything, against a real Apache Kafka that this fetches once.
-test: kafka
+test: kafka python
 	cargo test --release
 
 kafka:
 	@tests/kafka/fetch.sh >/dev/null
+
+# A Python with numpy under target/, for the test of examples/recommend.py.
+python:
+	@tests/python/venv.sh >/dev/null
 
 fmt:
 	cargo fmt --check

@@ -1,8 +1,9 @@
-//! The HTTP side: `/livez`, `/readyz`, `/metrics`, `/version`, `/status`. It only shows.
+//! The HTTP side: `/livez`, `/readyz`, `/metrics`, `/version` and `/status` show, `POST /v1/recommend` answers with the live
+//! policy.
 //!
 //! It runs on a thread and a runtime of its own and reads snapshots, so it answers while the pipeline stalls; that is
 //! when one needs it most. Everything a stranger could hold on to is limited: connections, their age, the time and the
-//! size of a request's head. Bodies are refused, as nothing here takes one.
+//! size of a request's head and body, and how many questions are answered at once. Bodies are refused where none is asked for.
 
 use std::future::Future;
 use std::io;
@@ -13,12 +14,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -27,7 +28,9 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use crate::clock;
 use crate::live::Sessions;
+use crate::serve::{Draw, Live, ServeError};
 use crate::telemetry::{Health, declared};
 
 /// What strangers may use up.
@@ -39,6 +42,12 @@ pub struct Limits {
     pub headers_max: usize,
     /// Time for a head to arrive, also the time that a silent connection stays open.
     pub head_wait: Duration,
+    /// Bytes of a question.
+    pub body_bytes_max: usize,
+    /// Time for a question to arrive.
+    pub body_wait: Duration,
+    /// Questions that are answered at once; the next one is told to come back.
+    pub answers_max: usize,
     /// Age at which a connection is closed after the answer that is under way.
     pub connection_age_max: Duration,
     /// How long an answer may still take when a connection is to be closed.
@@ -52,6 +61,9 @@ impl Default for Limits {
             head_bytes_max: 16 * 1024,
             headers_max: 64,
             head_wait: Duration::from_secs(10),
+            body_bytes_max: 1 << 20,
+            body_wait: Duration::from_secs(5),
+            answers_max: 8,
             connection_age_max: Duration::from_secs(300),
             goodbye: Duration::from_secs(5),
         }
@@ -64,6 +76,16 @@ pub struct Shown {
     pub health: Arc<Health>,
     pub metrics: PrometheusHandle,
     pub sessions: Arc<Sessions>,
+    /// Who is asked for recommendations.
+    pub live: Arc<Live>,
+}
+
+/// What a question is answered with, and within which limits.
+#[derive(Debug, Clone)]
+struct Asked {
+    live: Arc<Live>,
+    limits: Limits,
+    places: Arc<Semaphore>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +137,7 @@ impl Server {
 
 /// Serves until `shutdown` is ready, and then until the answers under way are given.
 pub async fn serve(listener: TcpListener, shown: Shown, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let router = router(shown);
+    let router = router(shown, limits);
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let (closing, _) = watch::channel(false);
     let mut shutdown = pin!(shutdown);
@@ -173,8 +195,10 @@ async fn converse(
     let _ = tokio::time::timeout(limits.goodbye, connection).await;
 }
 
-fn router(shown: Shown) -> Router {
-    Router::new()
+fn router(shown: Shown, limits: Limits) -> Router {
+    let places = Arc::new(Semaphore::new(limits.answers_max));
+    let asked = Asked { live: Arc::clone(&shown.live), limits, places };
+    let shows = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -182,7 +206,8 @@ fn router(shown: Shown) -> Router {
         .route("/status", get(status))
         .fallback(nothing_here)
         .layer(middleware::from_fn(refuse_bodies))
-        .with_state(shown)
+        .with_state(shown);
+    Router::new().route("/v1/recommend", post(recommend)).with_state(asked).merge(shows)
 }
 
 async fn livez(State(shown): State<Shown>) -> Response {
@@ -222,8 +247,48 @@ async fn status(State(shown): State<Shown>, uri: Uri) -> Response {
     (code, Json(json!({ "user": user, "session": session }))).into_response()
 }
 
+/// A question as `recommend --stdin` takes it; `?sample=SEED` draws instead of taking the best.
+async fn recommend(State(asked): State<Asked>, uri: Uri, body: Body) -> Response {
+    declared::REQUESTS.add("/v1/recommend", 1);
+    let started = clock::Stopwatch::start();
+    let draw = match uri.query().filter(|query| !query.is_empty()).map(|query| query.strip_prefix("sample=")) {
+        None => Some(Draw::BestFirst),
+        Some(seed) => seed.and_then(|seed| seed.parse().ok()).map(Draw::sampled),
+    };
+    let Some(mut draw) = draw else {
+        return refusal(StatusCode::BAD_REQUEST, "the only option is ?sample=SEED, a whole number");
+    };
+    let Ok(_place) = asked.places.try_acquire() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many questions at once; ask again");
+    };
+    let limits = asked.limits;
+    let question = match tokio::time::timeout(limits.body_wait, to_bytes(body, limits.body_bytes_max)).await {
+        Ok(Ok(question)) => question,
+        Ok(Err(_)) => {
+            let said = format!("the question was cut off, or has more than {} bytes", limits.body_bytes_max);
+            return refusal(StatusCode::PAYLOAD_TOO_LARGE, &said);
+        }
+        Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the question did not arrive in time"),
+    };
+    // Beside the thread that holds all connections: a large catalog takes a millisecond.
+    let live = Arc::clone(&asked.live);
+    let answered = tokio::task::spawn_blocking(move || live.answer(&mut draw, &question)).await;
+    declared::RECOMMEND_SECONDS.record(started.elapsed().as_secs_f64());
+    match answered {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(error @ ServeError::NoPolicy)) => refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        Ok(Err(error)) => refusal(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not finished"),
+    }
+}
+
+/// Closes the connection: what is left of a question is not read.
+fn refusal(code: StatusCode, error: &str) -> Response {
+    (code, [(header::CONNECTION, "close")], Json(json!({ "error": error }))).into_response()
+}
+
 async fn nothing_here() -> Response {
-    let said = "not found; there are /livez /readyz /metrics /version /status\n";
+    let said = "not found; there are /livez /readyz /metrics /version /status and POST /v1/recommend\n";
     (StatusCode::NOT_FOUND, said).into_response()
 }
 

@@ -25,6 +25,8 @@ pub mod policy;
 pub mod validation;
 pub mod learner;
 pub mod checkpoint;
+pub mod publish;
+pub mod serve;
 
 pub mod clock;
 pub mod settings;

@@ -90,6 +90,17 @@ impl StateEncoder {
         state
     }
 
+    /// The vector that stands for an item in the history.
+    pub fn item_vector(&self, item: &str) -> Vec<f32> {
+        let mut vector = vec![0.0; self.item_dimension()];
+        match self.catalog.embedding(item) {
+            Some(embedding) => vector.copy_from_slice(embedding),
+            None if self.catalog.dimension() == 0 => add_hashed(item, 1.0, &mut vector),
+            None => {}
+        }
+        vector
+    }
+
     /// The vector that stands for what a step showed.
     fn shown<'a>(&'a self, step: &'a Step) -> Shown<'a> {
         let own = step.decision.embedding.as_deref();

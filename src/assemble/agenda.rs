@@ -10,7 +10,7 @@ use super::rules::SessionRules;
 use super::session::KeyText;
 
 /// Sorted lists of (time, who), each earliest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Agenda {
     /// Open sessions by last activity, possibly by an earlier one: a session is listed anew only when its entry comes up,
     /// not at each of its events. An entry is never too late, so the first one that is true is the longest idle session.

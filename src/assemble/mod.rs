@@ -15,6 +15,7 @@ mod chunks;
 mod closing;
 mod counters;
 mod joining;
+mod preview;
 mod rules;
 mod session;
 mod state;
@@ -37,6 +38,7 @@ use watermark::Claim;
 
 pub(crate) use chunks::Chunks;
 pub use counters::{ClosedSessions, Imbalance, LaneCounters};
+pub use preview::Pending;
 pub use rules::{SessionRules, ZeroRule};
 pub use state::{LaneState, RestoreError};
 

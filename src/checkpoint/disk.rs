@@ -25,6 +25,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Opens an existing file for writing at its end.
     fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes `path` a symbolic link to `target`; `AlreadyExists` when the name is taken.
+    fn link(&self, target: &Path, path: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
@@ -114,7 +116,7 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<(), 
 }
 
 /// Writes a new file and makes its content durable; its name is not, until its directory is synced.
-pub(super) fn write_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<(), Error> {
+pub fn write_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut file = disk.create(path).during("create", path)?;
     for chunk in content.chunks(CHUNK_BYTES) {
         file.write(chunk).during("write to", path)?;
@@ -123,7 +125,7 @@ pub(super) fn write_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result
 }
 
 /// Removing what somebody else removed already is no failure.
-pub(super) fn remove_file_if_there(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+pub fn remove_file_if_there(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     match disk.remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.during("remove", path),
@@ -131,7 +133,7 @@ pub(super) fn remove_file_if_there(disk: &dyn Disk, path: &Path) -> Result<(), E
 }
 
 /// Removes a directory with all that is in it.
-pub(super) fn remove_tree(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
+pub fn remove_tree(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
     let names = match disk.list(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         outcome => outcome.during("list", directory)?,
@@ -177,6 +179,10 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(target, path)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -276,6 +282,11 @@ impl Disk for MarkedDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.mark.step();
         self.disk.rename(from, to)
+    }
+
+    fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
+        self.mark.step();
+        self.disk.link(target, path)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

@@ -72,7 +72,7 @@ impl Error {
 }
 
 /// Puts the attempt and the path on an answer of the disk.
-pub(super) trait Attempted<T> {
+pub(crate) trait Attempted<T> {
     fn during(self, attempt: &'static str, path: &Path) -> Result<T, Error>;
 }
 

@@ -121,12 +121,9 @@ impl Manifest {
 
     /// The file, checksum included. Fails on nothing that a manifest can hold.
     pub(super) fn encode(&mut self) -> Result<Vec<u8>, serde_json::Error> {
-        self.checksum = "0".repeat(CHECKSUM_DIGITS);
-        let blank = serde_json::to_string_pretty(self)? + "\n";
-        self.checksum = Checksum::of(blank.as_bytes()).to_string();
-        let place = blank.len() - CHECKSUM_TAIL.len() - CHECKSUM_DIGITS;
-        let mut file = blank.into_bytes();
-        file[place..place + CHECKSUM_DIGITS].copy_from_slice(self.checksum.as_bytes());
+        self.checksum = blank_checksum();
+        let (file, checksum) = with_checksum(serde_json::to_string_pretty(self)? + "\n");
+        self.checksum = checksum;
         Ok(file)
     }
 
@@ -202,7 +199,24 @@ impl PartSeal {
     }
 }
 
-fn checksum_holds(file: &[u8]) -> bool {
+/// Stands in a manifest while its checksum is computed.
+pub fn blank_checksum() -> String {
+    "0".repeat(CHECKSUM_DIGITS)
+}
+
+/// The file of a manifest that was written with a blank checksum as its last field, and the checksum.
+pub fn with_checksum(blank: String) -> (Vec<u8>, String) {
+    let checksum = Checksum::of(blank.as_bytes()).to_string();
+    let mut file = blank.into_bytes();
+    let place = file.len().saturating_sub(CHECKSUM_TAIL.len() + CHECKSUM_DIGITS);
+    if let Some(digits) = file.get_mut(place..place + CHECKSUM_DIGITS) {
+        digits.copy_from_slice(checksum.as_bytes());
+    }
+    (file, checksum)
+}
+
+/// Is the file as [`with_checksum`] made it?
+pub fn checksum_holds(file: &[u8]) -> bool {
     let Some(rest) = file.strip_suffix(CHECKSUM_TAIL) else { return false };
     let Some((head, digits)) = rest.split_last_chunk::<CHECKSUM_DIGITS>() else { return false };
     if !head.ends_with(CHECKSUM_HEAD) {

@@ -44,10 +44,15 @@ use serde::{Deserialize, Serialize};
 pub use self::appendix::{Appendix, End};
 pub use self::digest::{Checksum, Digest, DigestBuilder, Tensor};
 pub use self::directory::{Purpose, StateDirectory};
-pub use self::disk::{Disk, DiskFile, MarkedDisk, RealDisk, ensure_directory, replace_file};
+pub use self::disk::{
+    Disk, DiskFile, Found, MarkedDisk, RealDisk, ensure_directory, remove_tree, replace_file, write_file,
+};
+pub(crate) use self::error::Attempted;
 pub use self::error::Error;
 pub use self::load::{Flaw, Loaded, PassedOver, Sealed, read_checkpoint, read_newest};
-pub use self::manifest::{FORMAT, Facts, LogIdentity, Manifest, SettingsDigests};
+pub use self::manifest::{
+    FORMAT, Facts, LogIdentity, Manifest, SettingsDigests, blank_checksum, checksum_holds, with_checksum,
+};
 pub use self::store::{Hold, Holds, Store};
 pub use self::writer::{Busy, Seal, Writer};
 

@@ -294,6 +294,11 @@ impl Disk for ModelledDisk {
         }
     }
 
+    fn link(&self, _target: &Path, _path: &Path) -> io::Result<()> {
+        // Checkpoints have no links; publications are tested on a real file system.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.world();
         world.change()?;

@@ -41,6 +41,7 @@ Examples:
   sluicebox check -c my.toml --sample events.jsonl     how would my records be read?
   sluicebox replay -c my.toml --from last=7d           learn from the last week, then report
   sluicebox run -c my.toml --state /var/lib/sluicebox  always on
+  sluicebox recommend --policy DIR -c my.toml --stdin  ask the published policy
 
 Settings: a TOML file (-c), overridden by environment variables
 (SLUICEBOX__FILTER__KAPPA=0.05), overridden by --set filter.kappa=0.05.
@@ -83,6 +84,12 @@ pub enum Command {
     Evaluate(Evaluate),
     /// Describe a checkpoint
     Inspect(Inspect),
+    /// Write the policy of a checkpoint into a directory, for whoever serves it
+    Export(Export),
+    /// Make the policy of a checkpoint the published one, or go back to an earlier one
+    Publish(Publish),
+    /// Answer with a published policy: questions on stdin, one JSON object a line
+    Recommend(Recommend),
     /// Prove that crashes change nothing: run with and without them and compare
     VerifyResume(VerifyResume),
     /// Write simulated events to a topic or a file
@@ -238,6 +245,9 @@ pub struct Replay {
     /// Repeat the decisions about idle partitions that a `run` left in this journal
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
+    /// Publish the policy at the end, into publish.dir or `published` in the state directory
+    #[arg(long, conflicts_with = "sweep")]
+    pub publish: bool,
     /// Compare values of a setting in one reading; several settings give every combination
     #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
     pub sweep: Vec<String>,
@@ -402,6 +412,100 @@ impl Inspect {
     pub fn place(&self) -> Option<&PathBuf> {
         self.directory.as_ref().or(self.state.as_ref())
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox export --state /var/lib/sluicebox --out /tmp/policy
+  sluicebox export --state /var/lib/sluicebox --out /tmp/sharp --set publish.temperature=0.5
+
+Writes policy.safetensors and manifest.json, from the newest intact checkpoint. Settings are
+those that the checkpoint was made with, unless -c names others.")]
+pub struct Export {
+    /// A state directory, or one checkpoint in it
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// Directory to write: new, or empty
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print one JSON object on stdout instead of a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: SettingsFrom,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox publish --state /var/lib/sluicebox                the newest checkpoint becomes current
+  sluicebox publish --state /var/lib/sluicebox --list         what was published
+  sluicebox publish --state /var/lib/sluicebox --rollback     back to the parent of the current one
+  sluicebox publish --state /var/lib/sluicebox --rollback --to 1200
+
+Publications lie in publish.dir, or in `published` in the state directory; `current` points to
+the one to serve. publish.gate refuses a policy whose estimate falls too far below that of the
+current one: exit code 1. After a rollback `run` publishes nothing until somebody publishes by
+hand. Settings are those that the checkpoint was made with, unless -c names others.")]
+pub struct Publish {
+    /// A state directory [default: checkpoint.directory of the settings]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Make an earlier publication current
+    #[arg(long)]
+    pub rollback: bool,
+    /// Which one [default: the parent of the current one]
+    #[arg(long, value_name = "NAME", requires = "rollback")]
+    pub to: Option<String>,
+    /// Show what was published, and change nothing
+    #[arg(long, conflicts_with = "rollback")]
+    pub list: bool,
+    /// Print one JSON object on stdout instead of a summary
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: SettingsFrom,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox recommend --policy /var/lib/sluicebox/published -c my.toml --stdin
+  sluicebox recommend --policy /tmp/policy -c my.toml --stdin --sample --seed 7
+
+One question a line, one answer a line:
+  {\"session\": \"s1\", \"events\": [RAW EVENTS SINCE ITS LAST LINE], \"decision\": {RAW EVENT}, \"top\": 1}
+  {\"items\": [\"a\"], \"scores\": [1.5], \"propensities\": [0.25], \"policy_version\": 1200}
+The decision is the raw event as it will stand in the topic, without item and propensity; its
+candidates restrict what can be shown. Without \"session\", events are the whole history;
+\"end\": true forgets the session. A wrong line gets {\"error\": ..} and changes nothing.
+
+Best first, or with --sample drawn without replacement. The propensity of an item is its
+probability as the first choice, under the distribution with temperature and tilt; of the
+k-th drawn item, divide it by 1 - the sum of those before it. Sessions beyond
+serve.max_sessions are forgotten, those unused for longest first.")]
+pub struct Recommend {
+    /// publish.dir, one publication in it, an export, or a state directory that holds `published`
+    #[arg(long, value_name = "DIR")]
+    pub policy: PathBuf,
+    /// Read questions from standard input
+    #[arg(long, required = true)]
+    pub stdin: bool,
+    /// Draw items instead of taking the best
+    #[arg(long)]
+    pub sample: bool,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "sample")]
+    pub seed: u64,
+    /// Temperature of the distribution [default: that of the publication]
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Show the state vector with every answer
+    #[arg(long)]
+    pub explain: bool,
+    #[command(flatten)]
+    pub settings: SettingsFrom,
 }
 
 #[derive(Debug, Args)]
@@ -635,6 +739,11 @@ mod tests {
             "sluicebox check --sample f.jsonl --json -c a.toml",
             "sluicebox evaluate -c a.toml --file f --policy-table p.csv --lambda 1,5,20 --gamma 1,.9 --json",
             "sluicebox inspect s --json",
+            "sluicebox replay -c a.toml --file f.gz --publish --set publish.dir=p --state s",
+            "sluicebox recommend --policy p -c a.toml --stdin",
+            "sluicebox recommend --policy p -c a.toml --stdin --sample --seed 3 --temperature .5",
+            "sluicebox export --state s --out o",
+            "sluicebox publish -c a.toml --state s --rollback --to 7 --json",
             "sluicebox inspect --state s",
             "sluicebox run -c a.toml --state s --log debug --log-format json",
             "sluicebox config show -c a.toml --json",

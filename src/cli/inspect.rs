@@ -89,7 +89,7 @@ pub fn inspect(arguments: &args::Inspect) -> Result<Exit, Failure> {
 }
 
 /// The checkpoint of this name, or the newest intact one of a state directory with the newer ones that are broken.
-fn read(place: &Path) -> Result<(Outcome, Vec<PassedOver>), Failure> {
+pub fn read(place: &Path) -> Result<(Outcome, Vec<PassedOver>), Failure> {
     let failed = |error: checkpoint::Error| job_failure(JobError::Checkpoint(error));
     if place.join("manifest.json").exists() || is_named_like_one(place) {
         let (sealed, parts) = read_checkpoint(&RealDisk, place).map_err(failed)?;

@@ -10,6 +10,8 @@ mod load;
 mod check;
 mod evaluate;
 mod inspect;
+mod publish;
+mod recommend;
 mod verify;
 mod simulate;
 mod config;
@@ -54,6 +56,9 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Load(arguments) => load::load(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
+        Command::Export(arguments) => publish::export(&arguments),
+        Command::Publish(arguments) => publish::publish(&arguments),
+        Command::Recommend(arguments) => recommend::recommend(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Experiment(arguments) => experiment::experiment(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),

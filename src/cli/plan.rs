@@ -159,13 +159,15 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
         kill: paths.kill,
         mode: paths.mode,
         live: Arc::new(Sessions::new(LIVE_USERS_MAX)),
+        announce: None,
         board: Arc::new(Board::default()),
         decoder,
         encoder,
     })
 }
 
-fn encoder(settings: &Settings, decoder: &Decoder) -> Result<StateEncoder, Failure> {
+/// How state vectors are built.
+pub fn encoder(settings: &Settings, decoder: &Decoder) -> Result<StateEncoder, Failure> {
     let catalog = catalog(settings)?;
     let carried = decoder.embedding_dimension();
     if carried > 0 && catalog.dimension() > 0 && carried != catalog.dimension() {
@@ -258,7 +260,7 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
     }
 }
 
-fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<LearnerSettings, Failure> {
+pub fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<LearnerSettings, Failure> {
     let learner = &settings.learner;
     let policy = match learner.policy {
         settings::Policy::Gaussian => PolicyKind::Gaussian {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{self, FileSource as FileArguments};
 use super::plan::{self, Paths, job_failure};
 use super::progress::Progress;
-use super::{print_json, settings_from};
+use super::{print_json, publish, settings_from};
 use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::Stopwatch;
 use crate::decode::Decoder;
@@ -42,6 +42,8 @@ pub struct ReplayReport {
     pub restarts: u64,
     pub elapsed_seconds: f64,
     pub events_per_second: f64,
+    /// What came of `--publish`.
+    pub published: Option<publish::Report>,
 }
 
 /// The range of a state directory, kept beside its checkpoints from before the first record on.
@@ -70,14 +72,21 @@ pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
     }
     let watch = Stopwatch::start();
     let settings = settings_from(&arguments.settings)?;
+    if arguments.publish && arguments.state.is_none() && settings.publish.dir.is_none() {
+        let error = "--publish needs a place that stays: --set publish.dir=DIR, or --state DIR";
+        return Err(Exit::Usage.because(error));
+    }
     let outcome = read_range(&settings, arguments, &state)?;
-    let report = ReplayReport::of(&outcome, watch.seconds());
+    let mut report = ReplayReport::of(&outcome, watch.seconds());
+    if arguments.publish {
+        report.published = Some(publish::publish_checkpoint(&settings, &outcome, &state)?);
+    }
     if arguments.json {
         print_json(&report)?
     } else {
         println!("{}", report.in_words())
     }
-    Ok(Exit::Success)
+    Ok(report.published.map_or(Exit::Success, |published| published.exit()))
 }
 
 fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Result<Outcome, Failure> {
@@ -263,6 +272,7 @@ impl ReplayReport {
             restarts: outcome.meta.restarts,
             elapsed_seconds,
             events_per_second: events / elapsed_seconds.max(1e-9),
+            published: None,
         }
     }
 
@@ -280,7 +290,7 @@ impl ReplayReport {
              digest       {}\n\
              platform     {}\n\
              checkpoint   {}\n\
-             took         {:.1} s, {:.0} events/s",
+             took         {:.1} s, {:.0} events/s{}",
             count("records"),
             count("decoded"),
             count("ignored"),
@@ -309,6 +319,9 @@ impl ReplayReport {
             self.checkpoint.display(),
             self.elapsed_seconds,
             self.events_per_second,
+            self.published
+                .as_ref()
+                .map_or_else(String::new, |published| format!("\npublished    {}", published.in_words())),
         )
     }
 }

@@ -4,19 +4,25 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::args;
+use crossbeam_channel::bounded;
+
 use super::plan::{self, Paths, job_failure};
 use super::progress::Progress;
+use super::recommend::histories;
 use super::replay::{check_log, check_settings};
 use super::settings_from;
+use super::{args, publish as publishing};
 use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
 use crate::http::{Limits, Server, Shown};
 use crate::position::NextOffset;
-use crate::runtime::{self, Board, Job, JobError, Mode, Outcome};
+use crate::publish::Gate;
+use crate::runtime::{self, Announce, Board, Checkpointed, Job, JobError, Mode, Outcome, Publisher, Standing};
+use crate::serve::Live;
 use crate::settings::{Settings, Start};
 use crate::source::{Bounds, Range, Source};
 use crate::telemetry::{self, Health, Phase};
@@ -42,10 +48,13 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
         kill: None,
         mode: Mode::Live { idle_after: settings.idle.after },
     };
-    let spec = plan::job(&settings, &topic, paths)?;
+    let mut spec = plan::job(&settings, &topic, paths)?;
+    let (histories, shape) = histories(&settings)?;
+    let live = Arc::new(Live::new(histories, shape));
     let health = Arc::new(Health::new());
     let sessions = Arc::clone(&spec.live);
-    let server = serve(&settings, Shown { health: Arc::clone(&health), metrics, sessions })?;
+    let shown = Shown { health: Arc::clone(&health), metrics, sessions, live: Arc::clone(&live) };
+    let server = serve(&settings, shown)?;
     let (store, restored) = runtime::open_store(&spec).map_err(job_failure)?;
     if let Some(restored) = &restored {
         if restored.sealed.manifest.facts.complete {
@@ -61,6 +70,11 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
         check_log(&mut *source, restored)?;
     }
     let range = live_range(&mut *source, &settings, restored.as_ref())?;
+    let (announce, publisher) = publisher(&settings, live)?;
+    if let Some(restored) = &restored {
+        announce.offer(&Checkpointed::from(restored));
+    }
+    spec.announce = Some(announce);
     let job = Job::start(spec, store, restored, source, range).map_err(job_failure)?;
     tracing::info!(topic, state = %state.display(), "running");
     let ended = watch(job, &stop, &health, &settings);
@@ -68,8 +82,28 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
         server.stop();
     }
     ended?;
+    // The job has gone, so nothing more comes; what is under way is finished.
+    let _ = publisher.join();
     write_journal(&state)?;
     Ok(Exit::Success)
+}
+
+/// Publishes and serves what is sealed, on a thread of its own.
+fn publisher(settings: &Settings, live: Arc<Live>) -> Result<(Announce, JoinHandle<()>), Failure> {
+    let standing = match &settings.publish.dir {
+        Some(directory) => Some(Standing {
+            publications: publishing::publications(settings, directory)?,
+            directory: directory.as_path().into(),
+            gate: settings.publish.gate.map(|margin| Gate { margin }),
+            every: settings.publish.every,
+        }),
+        None => None,
+    };
+    let (to, drafts) = bounded(1);
+    let publisher = Publisher { drafts, standing, live };
+    let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || publisher.run());
+    let thread = thread.map_err(|error| Exit::Bug.because(error))?;
+    Ok((Announce { plan: publishing::publish_plan(settings)?, to }, thread))
 }
 
 /// No end; the start is that of the settings only where no checkpoint says otherwise.
@@ -99,7 +133,7 @@ fn live_range(source: &mut dyn Source, settings: &Settings, restored: Option<&Ou
 fn serve(settings: &Settings, shown: Shown) -> Result<Option<Server>, Failure> {
     let Some(address) = settings.http.listen else { return Ok(None) };
     let server = Server::start(address, shown, Limits::default()).map_err(|error| Exit::Unavailable.because(error))?;
-    tracing::info!(address = %server.address, "serving /livez /readyz /metrics /version /status");
+    tracing::info!(address = %server.address, "serving /livez /readyz /metrics /version /status /v1/recommend");
     Ok(Some(server))
 }
 

@@ -17,6 +17,7 @@ mod keys;
 mod field;
 mod compile;
 mod read;
+mod request;
 mod value;
 mod malformed;
 mod explain;
@@ -30,6 +31,7 @@ pub use dead_letter::{Bytes, DeadLetter, Header};
 pub use explain::{EventSummary, Explanation, FieldReading};
 pub use malformed::{Malformed, MalformedReason};
 pub use mapping::{FeedbackMapping, Join, KindName, KindSetting, Limits, Mapping, Others, Points, Size};
+pub use request::Request;
 pub use sample::{FirstError, Sample, SampleReport};
 pub use source::{ContextSource, Literal, OneOrMany, Source};
 

@@ -185,7 +185,7 @@ impl<'s, 'de> Reader<'s, 'de> {
         Ok(Some(embedding.into_boxed_slice()))
     }
 
-    fn context(&self, fields: &DecisionFields, element: Element) -> Result<Box<[f32]>, Malformed> {
+    pub(super) fn context(&self, fields: &DecisionFields, element: Element) -> Result<Box<[f32]>, Malformed> {
         let mut context = Vec::with_capacity(fields.context_dimension);
         for field in &fields.context {
             // An event without any features is as good as one with an empty list of them where none are expected.
@@ -219,27 +219,32 @@ impl<'s, 'de> Reader<'s, 'de> {
     }
 
     fn candidates(&self, field: &Field, shown: &str, element: Element) -> Result<Option<Box<[Box<str>]>>, Malformed> {
+        let Some(candidates) = self.candidate_ids(field, element)? else { return Ok(None) };
+        if !candidates.iter().any(|candidate| **candidate == *shown) {
+            let detail = "the shown item is not among them";
+            return Err(Malformed::field(MalformedReason::BadCandidates, field.name, detail));
+        }
+        Ok(Some(candidates.into_boxed_slice()))
+    }
+
+    /// What could be shown, each item once.
+    pub(super) fn candidate_ids(&self, field: &Field, element: Element) -> Result<Option<Vec<Box<str>>>, Malformed> {
         let run = match self.find(field, element) {
             Found::Absent | Found::Null => return Ok(None),
             Found::Ids(run) => run,
             found => return Err(wrong_type(field, "an array of item ids", found)),
         };
         let ids = &self.scan.ids[run.start..run.end];
-        let (mut seen, mut candidates, mut has_shown) = (Seen::new(), Vec::with_capacity(ids.len()), false);
+        let (mut seen, mut candidates) = (Seen::new(), Vec::with_capacity(ids.len()));
         for found in ids {
             let id = self.id_of(field, found)?;
-            has_shown |= id == shown;
             candidates.push(Box::from(&*id));
             if !seen.insert(id) {
                 let detail = "an item is listed twice, which would double its probability";
                 return Err(Malformed::field(MalformedReason::BadCandidates, field.name, detail));
             }
         }
-        if !has_shown {
-            let detail = "the shown item is not among them";
-            return Err(Malformed::field(MalformedReason::BadCandidates, field.name, detail));
-        }
-        Ok(Some(candidates.into_boxed_slice()))
+        Ok(Some(candidates))
     }
 
     fn propensity(&self, fields: &DecisionFields, element: Element) -> Result<Option<f64>, Malformed> {

@@ -5,6 +5,7 @@ use std::net::TcpStream as Socket;
 use std::time::Instant;
 
 use super::*;
+use crate::serve::tests::live;
 use crate::telemetry::{self, Phase, Status};
 use crate::time::EventTime;
 
@@ -18,7 +19,7 @@ fn world(limits: Limits) -> World {
     let health = Arc::new(Health::new());
     let sessions = Arc::new(Sessions::new(10));
     let metrics = telemetry::recorder().expect("recorder").handle();
-    let shown = Shown { health: health.clone(), metrics, sessions: sessions.clone() };
+    let shown = Shown { health: health.clone(), metrics, sessions: sessions.clone(), live: live() };
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::start(any_port, shown, limits).expect("a free port");
     World { server, health, sessions }
@@ -86,8 +87,8 @@ fn readiness_is_refused_until_the_pipeline_says_so_and_after_it_stops() {
 #[test]
 fn metrics_are_rendered_as_prometheus_reads_them() {
     let recorder = telemetry::recorder().expect("recorder");
-    let shown =
-        Shown { health: Arc::new(Health::new()), metrics: recorder.handle(), sessions: Arc::new(Sessions::new(1)) };
+    let (health, sessions) = (Arc::new(Health::new()), Arc::new(Sessions::new(1)));
+    let shown = Shown { health, metrics: recorder.handle(), sessions, live: live() };
     metrics::with_local_recorder(&recorder, || declared::ADMITTED_UNITS.add(12));
     let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), shown, Limits::default()).expect("a free port");
     let answer = exchange(&server, "GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
@@ -169,7 +170,7 @@ fn stopping_ends_idle_connections_and_frees_the_port() {
 fn a_taken_port_is_an_error_at_start() {
     let world = world(Limits::default());
     let metrics = telemetry::recorder().expect("recorder").handle();
-    let shown = Shown { health: world.health.clone(), metrics, sessions: world.sessions.clone() };
+    let shown = Shown { health: world.health.clone(), metrics, sessions: world.sessions.clone(), live: live() };
     let error = Server::start(world.server.address, shown, Limits::default()).expect_err("taken");
     assert!(error.to_string().contains(&world.server.address.to_string()), "{error}");
     world.server.stop();
@@ -182,5 +183,68 @@ fn it_answers_while_the_pipeline_says_nothing_and_shows_since_when() {
     let age = || json(&get(&world.server, "/status").1)["age_seconds"].as_f64().expect("a number");
     let (first, second) = (age(), age());
     assert!(second > first, "{first} {second}");
+    world.server.stop();
+}
+
+/// Status code and body of a question.
+fn post(server: &Server, path: &str, body: &str) -> (u16, serde_json::Value) {
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let answer = exchange(server, &(head + body));
+    let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+    (code, json(answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)))
+}
+
+const QUESTION: &str = r#"{"decision": {"ts": 1700000000000, "user": "u", "x": [0.4]}, "top": 2}"#;
+
+#[test]
+fn a_question_is_answered_by_the_live_policy() {
+    let world = world(Limits::default());
+    let (code, answer) = post(&world.server, "/v1/recommend", QUESTION);
+    assert_eq!((code, &answer["items"], &answer["policy_version"]), (200, &json(r#"["d","c"]"#), &7.into()));
+    let drawn = |seed: u64| post(&world.server, &format!("/v1/recommend?sample={seed}"), QUESTION).1["items"].clone();
+    let draws: Vec<serde_json::Value> = (0..20).map(drawn).collect();
+    assert_eq!(draws[3], drawn(3));
+    assert!(draws.iter().any(|items| *items != draws[0]));
+    world.server.stop();
+}
+
+#[test]
+fn wrong_questions_are_named_and_the_server_goes_on() {
+    let world = world(Limits { body_bytes_max: 500, ..Limits::default() });
+    for body in ["", "{", "[]", "\u{0}", r#"{"tpo": 1}"#, r#"{"decision": {"user": "u"}}"#] {
+        let (code, answer) = post(&world.server, "/v1/recommend", body);
+        assert!(code == 400 && answer["error"].is_string(), "{body}: {code} {answer}");
+    }
+    assert_eq!(post(&world.server, "/v1/recommend?sample=x", QUESTION).0, 400);
+    let (code, answer) = post(&world.server, "/v1/recommend", &" ".repeat(501));
+    assert!(code == 413 && answer["error"].to_string().contains("500 bytes"), "{code} {answer}");
+    // Without a length it is cut off at the limit all the same.
+    let chunk = "1f4\r\n".to_owned() + &" ".repeat(500) + "\r\n";
+    let chunked =
+        "POST /v1/recommend HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned() + &chunk + &chunk;
+    let answer = exchange(&world.server, &chunked);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(get(&world.server, "/v1/recommend").0, 405);
+    assert_eq!(post(&world.server, "/v1/recommend", QUESTION).0, 200);
+    world.server.stop();
+}
+
+#[test]
+fn a_question_that_does_not_arrive_is_given_up_and_makes_room() {
+    let world = world(Limits { body_wait: Duration::from_millis(100), answers_max: 1, ..Limits::default() });
+    let mut slow = connect(&world.server);
+    slow.write_all(b"POST /v1/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: 50\r\n\r\n{").expect("sent");
+    let answer = rest(slow);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(post(&world.server, "/v1/recommend", QUESTION).0, 200);
+    world.server.stop();
+}
+
+#[test]
+fn too_many_questions_at_once_are_told_to_come_back() {
+    let world = world(Limits { answers_max: 0, ..Limits::default() });
+    let (code, answer) = post(&world.server, "/v1/recommend", QUESTION);
+    assert!(code == 503 && answer["error"].to_string().contains("at once"), "{code} {answer}");
     world.server.stop();
 }

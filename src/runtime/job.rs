@@ -19,6 +19,7 @@ use super::idle::IdleWatch;
 use super::kill::{KillMark, kill_self};
 use super::lanes::LaneWorker;
 use super::messages::Flow;
+use super::publisher::Announce;
 use super::trainer::Trainer;
 use super::writer::{DEAD_LETTERS, DECISIONS, DeadLetters, Writer};
 use super::{JobError, messages};
@@ -62,6 +63,8 @@ pub struct JobSpec {
     pub kill: Option<KillMark>,
     pub mode: Mode,
     pub live: Arc<Sessions>,
+    /// Who hears of the sealed policies.
+    pub announce: Option<Announce>,
     /// Where the job tells how it stands.
     pub board: Arc<Board>,
 }
@@ -449,6 +452,7 @@ impl Tail {
             input: writer_receiver,
             learner: parts_receiver,
             sealed: sealed_sender,
+            announce: spec.announce,
             board,
         };
         Ok((Tail { core, trainer, writer }, sealed_receiver))

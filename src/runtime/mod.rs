@@ -20,6 +20,8 @@ mod job;
 mod kill;
 mod lanes;
 mod messages;
+mod publication;
+mod publisher;
 mod trainer;
 mod writer;
 
@@ -30,6 +32,8 @@ pub use feeder::{JournalEntry, SealPlan};
 pub use gauges::Limits;
 pub use job::{Job, JobSpec, Mode, Outcome, open_store, read_outcome, restore};
 pub use kill::{KillMark, kill_self};
+pub use publication::{Checkpointed, PublishPlan};
+pub use publisher::{Announce, Publisher, Standing};
 pub use writer::{DEAD_LETTERS, DECISIONS};
 
 /// The thread at the other end of a channel has gone; it says itself why.

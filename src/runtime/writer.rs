@@ -13,6 +13,8 @@ use super::JobError;
 use super::board::Board;
 use super::content::{self, Content, Meta};
 use super::messages::{Draft, Learned, Purpose, Sealed, WriterInput};
+use super::publication::Checkpointed;
+use super::publisher::Announce;
 use crate::checkpoint::{Appendix, End, Facts, Hold, Holds, Parts, Sequence, SettingsDigests, Store, platform};
 use crate::clock;
 use crate::decode::{Bytes, DeadLetter};
@@ -30,6 +32,8 @@ pub struct Writer {
     pub input: Receiver<WriterInput>,
     pub learner: Receiver<Learned>,
     pub sealed: Sender<Sealed>,
+    /// Who hears of the sealed policies.
+    pub announce: Option<Announce>,
     pub board: Arc<Board>,
 }
 
@@ -102,6 +106,10 @@ impl Writer {
         self.parent = Some(sequence);
         *in_use = Some(holds.hold(sequence));
         self.board.sealed(sequence, &shown, stopwatch.elapsed());
+        if let Some(announce) = &self.announce {
+            let (facts, meta, policy) = (&shown, &self.meta, parts.policy.as_slice());
+            announce.offer(&Checkpointed { sequence, facts, content: &content, meta, policy });
+        }
         let sealed = Sealed { barrier: draft.barrier, position };
         Ok(self.sealed.send(sealed).is_ok())
     }

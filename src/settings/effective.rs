@@ -134,6 +134,20 @@ fn flatten(table: &Table, prefix: &str, flat: &mut BTreeMap<String, String>) {
     }
 }
 
+/// The keys of a name as [`flatten`] joined them: one that holds a dot stands in quotes.
+pub(super) fn path_of(name: &str) -> Vec<String> {
+    let (mut path, mut rest) = (Vec::new(), name);
+    while !rest.is_empty() {
+        let quoted = rest
+            .strip_prefix('"')
+            .and_then(|inside| inside.split_once("\".").or(inside.strip_suffix('"').map(|key| (key, ""))));
+        let (key, after) = quoted.or(rest.split_once('.')).unwrap_or((rest, ""));
+        path.push(key.replace("\\\"", "\"").replace("\\\\", "\\"));
+        rest = after;
+    }
+    path
+}
+
 /// JSON text of a canonical value. `toml` and `serde_json` keep tables in the order of their keys; a test notices if a
 /// feature of either ever changes that.
 fn json(value: &Value) -> String {

@@ -64,6 +64,22 @@ pub fn read(sources: &Sources) -> Result<Settings, SettingsError> {
     if checker.problems.is_empty() { Ok(settings) } else { Err(SettingsError::Wrong(checker.problems)) }
 }
 
+/// The settings that a checkpoint was made with, from the list that it keeps, with `assignments` over them.
+///
+/// Without `[kafka]`: its secrets are not in a checkpoint, and nobody who has one needs a broker to look at it.
+pub fn of_checkpoint(kept: &BTreeMap<String, String>, assignments: &[String]) -> Result<Settings, SettingsError> {
+    let table = kept.iter().filter(|(name, _)| !name.starts_with("kafka.")).fold(Table::new(), |root, (name, json)| {
+        // What was kept is JSON of a TOML value.
+        let value: Option<Value> = serde_json::from_str(json).ok();
+        match value.map(|value| layers::nested(&effective::path_of(name), value)) {
+            Some(Value::Table(branch)) => layers::merged(root, branch),
+            Some(_) | None => root,
+        }
+    });
+    let file = Some((Path::new("the checkpoint's settings").to_owned(), toml::to_string(&table).unwrap_or_default()));
+    read(&Sources { file, environment: BTreeMap::new(), assignments: assignments.to_vec() })
+}
+
 /// The settings in force as a TOML text with a comment on where each came from; secrets are masked.
 ///
 /// It needs no secret to be readable: it is what one looks at when something is not.

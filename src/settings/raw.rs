@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::read;
 use super::sections::{
     Catalog, Checkpoint, DeadLetters, Decisions, Decode, Filter, Http, Idle, Learner, Merge, Publish, RetentionGap,
-    Reward, Runtime, SaslMechanism, Score, SecurityProtocol, Session, Start, State, Time, Validation,
+    Reward, Runtime, SaslMechanism, Score, SecurityProtocol, Serve, Session, Start, State, Time, Validation,
 };
 
 /// Sections whose rules concern one field at a time are final; [`super::validate`] replaces the others.
@@ -34,13 +34,13 @@ pub struct Settings {
     pub merge: Merge,
     pub idle: Idle,
     pub http: Http,
-    // These sections have no key with a default, so they are absent when nobody writes one.
+    // This section has no key with a default, so it is absent when nobody writes one.
     #[serde(default)]
     pub decisions: Option<Decisions>,
     pub runtime: Runtime,
     pub simulate: Table,
-    #[serde(default)]
-    pub publish: Option<Publish>,
+    pub publish: Publish,
+    pub serve: Serve,
 }
 
 #[derive(Debug, Deserialize)]

@@ -48,6 +48,20 @@ pub fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     text.parse().map(Some).map_err(|_| D::Error::custom(format!("{text} is not an address")))
 }
 
+pub fn number_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum NumberOrWord {
+        Number(f64),
+        Word(String),
+    }
+    match NumberOrWord::deserialize(deserializer)? {
+        NumberOrWord::Number(number) => Ok(Some(number)),
+        NumberOrWord::Word(word) if word == OFF => Ok(None),
+        NumberOrWord::Word(word) => Err(D::Error::custom(format!("{word} is neither a number nor \"{OFF}\""))),
+    }
+}
+
 pub fn replay_ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReplayRatio, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

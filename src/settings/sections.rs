@@ -395,7 +395,22 @@ impl Runtime {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Publish {
-    pub directory: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
+    /// `None`: only when asked.
+    #[serde(deserialize_with = "read::length_or_off")]
+    pub every: Option<Duration>,
+    pub temperature: f64,
+    /// `None`: no gate.
+    #[serde(deserialize_with = "read::number_or_off")]
+    pub gate: Option<f64>,
+    pub keep: usize,
+}
+
+/// `[serve]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serve {
+    pub max_sessions: usize,
 }
 
 /// All sections, checked.
@@ -424,6 +439,7 @@ pub struct Settings {
     /// For the simulator.
     pub simulate: Table,
     pub publish: Publish,
+    pub serve: Serve,
     /// The same settings as data, without secrets.
     pub effective: super::Effective,
 }

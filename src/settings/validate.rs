@@ -11,8 +11,7 @@ use super::problem::{Origin, Problem, shown};
 use super::raw;
 use super::secret::{MASK, Secret, is_secret_property};
 use super::sections::{
-    ClientCertificate, Decisions, Filter, Kafka, Login, Publish, Sasl, SaslMechanism, Security, SecurityProtocol,
-    Settings,
+    ClientCertificate, Decisions, Filter, Kafka, Login, Sasl, SaslMechanism, Security, SecurityProtocol, Settings,
 };
 use super::table::Setting;
 
@@ -72,7 +71,8 @@ impl Checker<'_> {
             decisions: raw.decisions.unwrap_or(Decisions { file: None }),
             runtime: raw.runtime,
             simulate: raw.simulate,
-            publish: raw.publish.unwrap_or(Publish { directory: None }),
+            publish: raw.publish,
+            serve: raw.serve,
             effective,
         }
     }

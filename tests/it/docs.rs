@@ -58,7 +58,15 @@ fn the_settings_of_the_readme_are_accepted() {
 
 #[test]
 fn what_the_documents_link_to_exists() {
-    for document in ["README.md", "ARCHITECTURE.md", "docs/guarantees.md", "docs/failures.md", "docs/performance.md"] {
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/guarantees.md",
+        "docs/failures.md",
+        "docs/performance.md",
+        "docs/serving.md",
+    ];
+    for document in documents {
         let text = text(document);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("https://") || link.starts_with('#') {

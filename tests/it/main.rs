@@ -18,6 +18,7 @@ mod kafka_files;
 mod kafka_producer;
 mod kafka_ranges;
 mod processes;
+mod publish;
 mod replay;
 mod run;
 mod sweep;

@@ -21,6 +21,11 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("experiment", &["std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint"]),
     ("evaluate", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner", "filter"]),
     ("checkpoint", &["rdkafka", "kafka", "burn", "learner", "filter", "decode"]),
+    ("publish", &["rdkafka", "kafka", "burn", "clock", "learner", "filter", "runtime"]),
+    (
+        "serve",
+        &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "learner", "filter", "checkpoint", "runtime"],
+    ),
     ("kafka", &["burn", "learner", "filter", "window", "assemble"]),
     ("bench", &["std::net", "rdkafka", "kafka", "burn", "clock", "runtime", "cli"]),
     ("files", &["rdkafka", "kafka", "burn", "learner", "filter", "window", "assemble"]),

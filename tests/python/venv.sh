@@ -1,0 +1,24 @@
+#!/bin/sh
+# Prints a Python that has numpy, for the test of examples/recommend.py, and makes one under target/ first if need be.
+# SLUICEBOX_PYTHON names another.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+target=${CARGO_TARGET_DIR:-$here/../../target}
+python=$target/python/bin/python3
+
+if [ -n "${SLUICEBOX_PYTHON:-}" ]; then
+    echo "$SLUICEBOX_PYTHON"
+    exit 0
+fi
+if ! "$python" -c 'import numpy' 2>/dev/null; then
+    mkdir -p "$target"
+    # One at a time: tests run side by side.
+    exec 9>"$target/python.lock"
+    flock 9
+    if ! "$python" -c 'import numpy' 2>/dev/null; then
+        python3 -m venv --clear "$target/python" >&2
+        "$python" -m pip install --quiet --disable-pip-version-check 'numpy>=1.24,<3' >&2
+    fi
+fi
+echo "$python"
