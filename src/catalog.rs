@@ -122,6 +122,11 @@ impl Catalog {
         (self.dimension > 0).then(|| &self.embeddings[row * self.dimension..(row + 1) * self.dimension])
     }
 
+    /// Which row of the embeddings an item has.
+    pub fn row(&self, id: &str) -> Option<u32> {
+        self.numbers.get(id).copied()
+    }
+
     /// BLAKE3 of ids and embeddings: two runs are only comparable over the same catalog.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
@@ -191,6 +196,11 @@ impl Vocabulary {
         self.ids.push(Arc::clone(&id));
         self.numbers.insert(id, number);
         Some(number)
+    }
+
+    /// The item's number, if it has one already.
+    pub fn known(&self, id: &str) -> Option<u32> {
+        self.numbers.get(id).copied()
     }
 
     pub fn ids(&self) -> &[Arc<str>] {

@@ -22,6 +22,7 @@ pub mod window;
 pub mod filter;
 pub mod pipeline;
 pub mod policy;
+pub mod validation;
 pub mod learner;
 pub mod checkpoint;
 pub mod publish;

@@ -22,6 +22,7 @@ use crate::score::ScoreRules;
 use crate::settings::{self, Settings, TauUnit};
 use crate::state::{Pooling, StateEncoder};
 use crate::time::Span;
+use crate::validation::ValidationRules;
 
 /// Users that `/status` can show.
 const LIVE_USERS_MAX: usize = 100_000;
@@ -137,6 +138,7 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
         pipeline: pipeline_rules(settings, decisions.is_some()),
         vocabulary_capacity: settings.catalog.max_items,
         learner: learner_settings(settings, &encoder)?,
+        validation: ValidationRules { share: settings.validation.share, window: settings.validation.window },
         breaker: Breaker {
             max_share: settings.dead_letters.max_malformed_share,
             sample: settings.dead_letters.min_sample,
@@ -253,6 +255,7 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
             settings::Policy::Gaussian => ActionForm::Embedding,
             settings::Policy::Softmax => ActionForm::Item,
         },
+        probe_share: settings.validation.share,
         expire_after: filter.max_age,
         log_decisions,
     }

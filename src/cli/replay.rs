@@ -23,6 +23,7 @@ use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome, 
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};
 use crate::source::{LogIdentity, Range, Source};
+use crate::validation::Summary;
 
 /// What `replay --json` prints; `schemas/replay-report.v1.schema.json`.
 #[derive(Debug, Serialize)]
@@ -34,6 +35,8 @@ pub struct ReplayReport {
     pub admitted_share: Option<f64>,
     pub threshold: Option<f32>,
     pub mean_return: Option<f64>,
+    /// Null if nothing was scored.
+    pub validation: Option<Summary>,
     pub digest: String,
     pub checkpoint: PathBuf,
     pub restarts: u64,
@@ -281,6 +284,7 @@ impl ReplayReport {
             admitted_share: pipeline.filter.totals.admitted_share(),
             threshold: pipeline.filter.threshold,
             mean_return: (trajectories > 0).then(|| pipeline.totals.reward / trajectories as f64),
+            validation: Some(&outcome.content.validation).filter(|state| !state.is_empty()).map(|s| s.summary()),
             digest: facts.digest.to_string(),
             checkpoint: outcome.sealed.directory.clone(),
             restarts: outcome.meta.restarts,
@@ -300,6 +304,7 @@ impl ReplayReport {
              units        {} admitted, {} filtered, {} held, {} expired\n\
              filter       kappa {}, admitted share {}, threshold {}\n\
              learner      {} updates, {} refused\n\
+             validation   {}\n\
              digest       {}\n\
              platform     {}\n\
              checkpoint   {}\n\
@@ -326,6 +331,7 @@ impl ReplayReport {
             number(self.threshold.map(f64::from)),
             count("updates"),
             count("refused_updates"),
+            self.validation.as_ref().map_or_else(|| "-".to_owned(), |summary| summary.all.in_words()),
             self.digest,
             self.platform,
             self.checkpoint.display(),

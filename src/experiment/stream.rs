@@ -65,6 +65,7 @@ pub fn pipeline(data: &Data, recipe: &Recipe, stream: Stream, seed: u64) -> Pipe
         buffer: BufferRules { capacity: stream.buffer, batch: 256, replay_ratio: ReplayRatio::Auto, seed },
         action: ActionForm::Embedding,
         expire_after: None,
+        probe_share: 0.0,
         log_decisions: false,
     };
     let scorer = Scorer::new(score, &encoder);

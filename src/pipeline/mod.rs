@@ -21,7 +21,8 @@ use crate::position::Partition;
 use crate::score::{Scored, Scorer, ScorerState, Unit};
 use crate::state::StateEncoder;
 use crate::time::Span;
-use crate::trajectory::{Step, Trajectory};
+use crate::trajectory::{ClosingKey, Step, Trajectory};
+use crate::validation::{self, Delay, Probe};
 
 /// What the policy chooses among.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct PipelineRules {
     pub filter: FilterRules,
     pub buffer: BufferRules,
     pub action: ActionForm,
+    /// Share of all steps that the policy is asked about before it can train on them.
+    pub probe_share: f64,
     /// Units whose trajectory closed longer ago than this, in event time, are not judged.
     pub expire_after: Option<Span>,
     /// Keep a record of every judged unit.
@@ -60,6 +63,8 @@ pub struct Pipeline {
 pub struct Outputs {
     pub batches: Vec<Batch>,
     pub judged: Vec<Judged>,
+    /// In order; each says how many batches come before it.
+    pub probes: Vec<Probe>,
 }
 
 /// Conserved counts: units merged = admitted + filtered + held + expired.
@@ -183,6 +188,7 @@ impl Pipeline {
             return;
         }
         let states = self.encoder.encode_all(&trajectory.steps);
+        self.probe(trajectory, &states, &mut outputs.probes);
         for scored in self.scorer.score(trajectory, &states) {
             self.totals.units += 1;
             let batches_before = self.buffer.batches();
@@ -196,6 +202,45 @@ impl Pipeline {
                 outputs.judged.push(Judged::new(sequence, trajectory, &scored, &judgement, kappa, batches_before));
             }
         }
+    }
+
+    /// Before any step of the trajectory can be drawn into a batch.
+    fn probe(&self, trajectory: &Trajectory, states: &[Vec<f32>], probes: &mut Vec<Probe>) {
+        let ClosingKey { partition, time: closed, .. } = trajectory.key;
+        for (step, state) in trajectory.steps.iter().zip(states) {
+            if validation::is_chosen(self.rules.probe_share, partition, step.place) {
+                probes.push(Probe {
+                    batches_before: self.buffer.batches(),
+                    state: state.as_slice().into(),
+                    action: self.known_action(step),
+                    row: self.encoder.catalog.row(&step.decision.item),
+                    propensity: step.decision.propensity,
+                    reward: step.reward,
+                    delay: Delay::of(closed.since(step.time)),
+                });
+            }
+        }
+    }
+
+    /// As [`Pipeline::action`], but numbers no item: looking must not change what is learned.
+    fn known_action(&self, step: &Step) -> Option<Action> {
+        match self.rules.action {
+            ActionForm::Embedding => self.embedding(step),
+            ActionForm::Item => {
+                let known = |item: &str| self.vocabulary.known(item);
+                let candidates = step.decision.candidates.as_deref();
+                let candidates = candidates.map(|items| items.iter().filter_map(|item| known(item)).collect());
+                Some(Action::Item { chosen: known(&step.decision.item)?, candidates })
+            }
+        }
+    }
+
+    fn embedding(&self, step: &Step) -> Option<Action> {
+        let own = step.decision.embedding.as_deref();
+        let embedding = own.or_else(|| self.encoder.catalog.embedding(&step.decision.item));
+        embedding
+            .filter(|embedding| embedding.len() == self.encoder.item_dimension())
+            .map(|embedding| Action::Embedding(embedding.into()))
     }
 
     fn admit(
@@ -223,13 +268,7 @@ impl Pipeline {
     fn action(&mut self, step: &Step) -> Option<Action> {
         let decision = &step.decision;
         match self.rules.action {
-            ActionForm::Embedding => {
-                let embedding =
-                    decision.embedding.as_deref().or_else(|| self.encoder.catalog.embedding(&decision.item));
-                embedding
-                    .filter(|embedding| embedding.len() == self.encoder.item_dimension())
-                    .map(|embedding| Action::Embedding(embedding.into()))
-            }
+            ActionForm::Embedding => self.embedding(step),
             ActionForm::Item => {
                 let chosen = self.vocabulary.number(&decision.item)?;
                 let candidates = decision.candidates.as_deref().map(|candidates| {

@@ -14,6 +14,7 @@ use crate::position::{NextOffset, Partition, Position};
 use crate::telemetry::{
     self, CheckpointStatus, Counter, FilterStatus, Flow, LearnerStatus, PartitionStatus, Phase, declared,
 };
+use crate::validation::{Summary, Validation};
 
 /// The latest figures. Written by the threads of a job, read by whoever wants to.
 #[derive(Debug, Default)]
@@ -51,6 +52,8 @@ pub struct Status {
     pub refused_updates: u64,
     pub loss: Option<f64>,
     pub gradient_norm: Option<f64>,
+    /// `None` before the first step was scored.
+    pub validation: Option<Summary>,
     pub checkpoint: Option<u64>,
     /// Records in the last seal, over all partitions.
     pub sealed_records: u64,
@@ -130,6 +133,7 @@ impl Board {
                 loss: status.loss,
                 buffer_len: status.batches,
             },
+            validation: status.validation,
             checkpoint: status.checkpoint.map(|sequence| CheckpointStatus {
                 sequence,
                 sealed_at: status.sealed_at.map(|at| WallTime::from_millis(at).to_string()).unwrap_or_default(),
@@ -171,6 +175,9 @@ impl Board {
         if let (Some(loss), Some(norm)) = (status.loss, status.gradient_norm) {
             declared::LOSS.set(loss);
             declared::GRADIENT.set(norm);
+        }
+        if let Some(validation) = &status.validation {
+            publish_validation(validation);
         }
         if let Some(at) = status.sealed_at {
             declared::CHECKPOINT_AGE.set((now - at).max(0) as f64 / 1e3);
@@ -256,6 +263,13 @@ impl Board {
         }
     }
 
+    /// Progressive validation after another step; the window is summed now and then, for it is long.
+    pub fn validated(&self, validation: &Validation) {
+        if let Some(summary) = validation.due_summary() {
+            self.lock().validation = Some(summary);
+        }
+    }
+
     pub fn sealed(&self, sequence: Sequence, facts: &Facts, took: Duration) {
         declared::SEALS.add(1);
         declared::SEAL_SECONDS.record(took.as_secs_f64());
@@ -279,5 +293,23 @@ impl Board {
     /// A poisoned lock only means that a thread panicked while it wrote figures.
     fn lock(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn publish_validation(validation: &Summary) {
+    declared::VALIDATED_STEPS.reach(validation.scored);
+    let all = ("all", &validation.all);
+    let by_delay = validation.by_delay.iter().map(|group| (group.delay.name(), &group.figures));
+    for (delay, figures) in [all].into_iter().chain(by_delay) {
+        let gauges = [
+            (declared::VALIDATION_HITS, figures.hit_rate),
+            (declared::VALIDATION_LIKELIHOOD, figures.log_likelihood),
+            (declared::VALIDATION_VALUE, figures.snips),
+        ];
+        for (gauge, value) in gauges {
+            if let Some(value) = value {
+                gauge.set(delay.to_owned(), value);
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What a checkpoint's `state` part holds, and the digest over all of it.
 //!
 //! ```text
-//! state = postcard([(section name, section bytes), ..])      sections: lanes, pipeline, meta
-//! digest = sections lanes, pipeline + the learner's tensors by name and its generators and guard
+//! state = postcard([(section name, section bytes), ..])      sections: lanes, pipeline, validation, meta
+//! digest = sections lanes, pipeline, validation + the learner's tensors by name and its generators and guard
 //! ```
 //!
 //! `meta` is what may differ between two runs over the same log (where the state lies, how often it was restarted), and so
@@ -20,12 +20,14 @@ use crate::learner;
 use crate::pipeline::{IntakeState, PipelineState, RecordCounters};
 use crate::position::{Partition, Position};
 use crate::source::{LogIdentity, Range};
+use crate::validation::ValidationState;
 
 /// The conserved state of the whole path, but for the learner's parts.
 #[derive(Debug, Clone)]
 pub struct Content {
     pub intakes: BTreeMap<Partition, IntakeState>,
     pub pipeline: PipelineState,
+    pub validation: ValidationState,
 }
 
 /// Beside the conserved state.
@@ -46,6 +48,8 @@ pub struct Meta {
 
 const LANES: &str = "lanes";
 const PIPELINE: &str = "pipeline";
+/// Absent while nothing has been scored.
+const VALIDATION: &str = "validation";
 const META: &str = "meta";
 
 /// The state part and the digest.
@@ -56,8 +60,13 @@ pub fn encode(content: &Content, meta: &Meta, learned: &learner::Parts) -> Resul
     digest.section(LANES, &lanes).section(PIPELINE, &pipeline);
     // The learner's parts name their tensors and are canonical: equal learners, equal bytes.
     digest.section("policy", &learned.policy).section("optimizer", &learned.optimizer);
-    let sections = [(LANES, lanes), (PIPELINE, pipeline), (META, postcard::to_stdvec(meta)?)];
-    Ok((postcard::to_stdvec(&sections.as_slice())?, digest.finish()))
+    let mut sections = vec![(LANES, lanes), (PIPELINE, pipeline), (META, postcard::to_stdvec(meta)?)];
+    if !content.validation.is_empty() {
+        let validation = postcard::to_stdvec(&content.validation)?;
+        digest.section(VALIDATION, &validation);
+        sections.push((VALIDATION, validation));
+    }
+    Ok((postcard::to_stdvec(&sections)?, digest.finish()))
 }
 
 pub fn decode(state: &[u8]) -> Result<(Content, Meta), String> {
@@ -69,6 +78,10 @@ pub fn decode(state: &[u8]) -> Result<(Content, Meta), String> {
     let content = Content {
         intakes: postcard::from_bytes(section(LANES)?).map_err(|error| format!("section {LANES}: {error}"))?,
         pipeline: postcard::from_bytes(section(PIPELINE)?).map_err(|error| format!("section {PIPELINE}: {error}"))?,
+        validation: match section(VALIDATION) {
+            Ok(bytes) => postcard::from_bytes(bytes).map_err(|error| format!("section {VALIDATION}: {error}"))?,
+            Err(_) => ValidationState::default(),
+        },
     };
     let meta = postcard::from_bytes(section(META)?).map_err(|error| format!("section {META}: {error}"))?;
     Ok((content, meta))

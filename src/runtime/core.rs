@@ -90,8 +90,16 @@ impl Core {
             }
             self.write(WriterInput::Decisions(lines))?;
         }
+        // The order in which they were made, whatever was handed over together: the answers depend on it.
+        let mut probes = outputs.probes.into_iter().peekable();
         for batch in outputs.batches {
+            while let Some(probe) = probes.next_if(|probe| probe.batches_before <= batch.number) {
+                self.learner.send(LearnerInput::Probe(probe)).map_err(|_| Stopped)?;
+            }
             self.learner.send(LearnerInput::Batch(batch)).map_err(|_| Stopped)?;
+        }
+        for probe in probes {
+            self.learner.send(LearnerInput::Probe(probe)).map_err(|_| Stopped)?;
         }
         Ok(())
     }

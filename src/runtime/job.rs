@@ -36,6 +36,7 @@ use crate::position::{Partition, Position};
 use crate::score::{ScoreRules, Scorer};
 use crate::source::{Range, Source};
 use crate::state::StateEncoder;
+use crate::validation::{Validation, ValidationRules, ValidationState};
 
 /// Everything that shapes a job, already validated.
 pub struct JobSpec {
@@ -47,6 +48,7 @@ pub struct JobSpec {
     pub pipeline: PipelineRules,
     pub vocabulary_capacity: usize,
     pub learner: LearnerSettings,
+    pub validation: ValidationRules,
     pub breaker: Breaker,
     pub limits: Limits,
     pub seals: SealPlan,
@@ -249,6 +251,7 @@ struct Beginning {
     intakes: BTreeMap<Partition, Intake>,
     pipeline: Pipeline,
     learner: Learner,
+    validation: ValidationState,
     meta: Meta,
     position: Position,
     parent: Option<crate::checkpoint::Sequence>,
@@ -292,6 +295,7 @@ impl Beginning {
             intakes: range.iter().map(intake).collect(),
             pipeline: Pipeline::new(range.keys().copied(), spec.pipeline.clone(), encoder, scorer, vocabulary),
             learner,
+            validation: ValidationState::default(),
             meta: Meta {
                 range: matches!(spec.mode, Mode::Range { .. }).then(|| range.clone()),
                 log: source.identity(),
@@ -336,6 +340,7 @@ impl Beginning {
             intakes,
             pipeline: pipeline.map_err(failed)?,
             learner,
+            validation: content.validation,
             meta,
             position,
             parent: Some(sequence),
@@ -473,8 +478,13 @@ impl Tail {
             gauges,
             board: Arc::clone(&board),
         };
-        let trainer =
-            Trainer { learner: begin.learner, input: learner_receiver, parts: parts_sender, board: Arc::clone(&board) };
+        let trainer = Trainer {
+            learner: begin.learner,
+            validation: Validation::new(spec.validation, Arc::clone(&spec.encoder.catalog), begin.validation),
+            input: learner_receiver,
+            parts: parts_sender,
+            board: Arc::clone(&board),
+        };
         let writer = Writer {
             store,
             parent: begin.parent,

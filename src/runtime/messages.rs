@@ -11,6 +11,7 @@ use crate::position::{NextOffset, Offset, Partition, Position};
 use crate::source::{RecordRef, Run};
 use crate::time::EventTime;
 use crate::trajectory::Trajectory;
+use crate::validation::{Probe, ValidationState};
 
 /// A cut through the whole path: everything before it is in the checkpoint, nothing after it is.
 #[derive(Debug, Clone)]
@@ -78,6 +79,8 @@ pub enum Flow {
 /// Core to learner.
 pub enum LearnerInput {
     Batch(Batch),
+    /// What to ask the policy before the next batch.
+    Probe(Probe),
     Barrier(u64),
 }
 
@@ -86,6 +89,7 @@ pub struct Learned {
     pub barrier: u64,
     pub parts: Parts,
     pub counters: Counters,
+    pub validation: ValidationState,
 }
 
 /// Core to writer.

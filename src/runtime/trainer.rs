@@ -8,9 +8,11 @@ use super::JobError;
 use super::board::Board;
 use super::messages::{Learned, LearnerInput};
 use crate::learner::Learner;
+use crate::validation::Validation;
 
 pub struct Trainer {
     pub learner: Learner,
+    pub validation: Validation,
     pub input: Receiver<LearnerInput>,
     pub parts: Sender<Learned>,
     pub board: Arc<Board>,
@@ -24,9 +26,14 @@ impl Trainer {
                     let report = self.learner.update(&batch).map_err(JobError::Learner)?;
                     self.board.updated(&report, &self.learner.counters());
                 }
+                LearnerInput::Probe(probe) => {
+                    self.validation.score(self.learner.policy(), &probe);
+                    self.board.validated(&self.validation);
+                }
                 LearnerInput::Barrier(number) => {
                     let (parts, counters) = (self.learner.export(), self.learner.counters());
-                    if self.parts.send(Learned { barrier: number, parts, counters }).is_err() {
+                    let validation = self.validation.snapshot();
+                    if self.parts.send(Learned { barrier: number, parts, counters, validation }).is_err() {
                         return Ok(());
                     }
                 }

@@ -87,7 +87,11 @@ impl Writer {
         let side_files = self.sync_side_files()?;
         let sequence = self.parent.map_or(Sequence::FIRST, Sequence::next);
         self.meta.note_idle(&draft);
-        let content = Content { intakes: draft.intakes.into_iter().collect(), pipeline: draft.pipeline };
+        let content = Content {
+            intakes: draft.intakes.into_iter().collect(),
+            pipeline: draft.pipeline,
+            validation: learned.validation,
+        };
         let position = content.position();
         let (state, digest) = content::encode(&content, &self.meta, &learned.parts).map_err(JobError::Encode)?;
         let facts = Facts {

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::read;
 use super::sections::{
     Catalog, Checkpoint, DeadLetters, Decisions, Decode, Filter, Http, Idle, Learner, Merge, Publish, RetentionGap,
-    Reward, Runtime, SaslMechanism, Score, SecurityProtocol, Serve, Session, Start, State, Time,
+    Reward, Runtime, SaslMechanism, Score, SecurityProtocol, Serve, Session, Start, State, Time, Validation,
 };
 
 /// Sections whose rules concern one field at a time are final; [`super::validate`] replaces the others.
@@ -27,6 +27,7 @@ pub struct Settings {
     pub score: Score,
     pub filter: Filter,
     pub learner: Learner,
+    pub validation: Validation,
     pub checkpoint: Checkpoint,
     pub dead_letters: DeadLetters,
     pub decode: Decode,

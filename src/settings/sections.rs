@@ -299,6 +299,15 @@ pub enum TauUnit {
     Raw,
 }
 
+/// `[validation]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// In [0, 1].
+    pub share: f64,
+    pub window: usize,
+}
+
 /// `[checkpoint]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -418,6 +427,7 @@ pub struct Settings {
     pub score: Score,
     pub filter: Filter,
     pub learner: Learner,
+    pub validation: Validation,
     pub checkpoint: Checkpoint,
     pub dead_letters: DeadLetters,
     pub decode: Decode,

@@ -169,6 +169,9 @@ pub const TABLE: &[Setting] = &[
     tunable("learner.snapshot_updates", count(1, 1_000_000), Some("100"), "Updates between the copies that a diverged learner goes back to."),
     tunable("learner.refused_in_a_row", count(1, 1_000_000), Some("5"), "Refused updates after which it goes back."),
 
+    tunable("validation.share", number(Bounds::from_to(0.0, 1.0)), Some("0.02"), "Share of all steps that the policy is asked about before it can train on them; 0 turns it off."),
+    tunable("validation.window", count(1, 1_000_000), Some("2_000"), "Steps over which progressive validation is counted."),
+
     operational("checkpoint.directory", Kind::Path, Some(r#""sluicebox-state""#), "Where checkpoints go; --state says otherwise."),
     operational("checkpoint.every", length_or_off(100, 7 * DAY), Some(r#""1m""#), "Time between seals."),
     operational("checkpoint.every_records", count(0, 1_000_000_000_000), Some("0"), "Records between seals; 0 = by time alone."),

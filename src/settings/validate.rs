@@ -61,6 +61,7 @@ impl Checker<'_> {
             score: raw.score,
             filter: raw.filter,
             learner: raw.learner,
+            validation: raw.validation,
             checkpoint: raw.checkpoint,
             dead_letters: raw.dead_letters,
             decode: raw.decode,

@@ -76,6 +76,11 @@ declare! {
     GRADIENT Gauge => "sluicebox_gradient_norm" "Global norm of the last gradient before clipping.";
     RETURN Gauge => "sluicebox_return_reward" "Mean return of the recently closed trajectories.";
 
+    VALIDATED_STEPS Counter => "sluicebox_validated_steps_total" "Steps that the policy was asked about before it could train on them.";
+    VALIDATION_HITS GaugeBy "delay" => "sluicebox_validation_hit_ratio" "Share of those in the window whose item was the policy's first choice.";
+    VALIDATION_LIKELIHOOD GaugeBy "delay" => "sluicebox_validation_likelihood_nats" "Mean log-likelihood of what was shown.";
+    VALIDATION_VALUE GaugeBy "delay" => "sluicebox_validation_snips_reward" "What the policy would earn by step, by self-normalized inverse propensity scores.";
+
     SEALS Counter => "sluicebox_sealed_checkpoints_total" "Checkpoints that were made durable.";
     BROKEN_CHECKPOINTS Counter => "sluicebox_broken_checkpoints_total" "Checkpoints that were passed over because they are damaged.";
     SEAL_SECONDS Histogram SHORT => "sluicebox_seal_seconds" "Time from the barrier to a durable checkpoint.";

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::clock::{self, WallTime};
+use crate::validation::Summary;
 
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -55,6 +56,8 @@ pub struct Status {
     pub open_sessions: u64,
     pub filter: FilterStatus,
     pub learner: LearnerStatus,
+    /// Progressive validation; `None` before the first step was scored.
+    pub validation: Option<Summary>,
     /// `None` before the first seal.
     pub checkpoint: Option<CheckpointStatus>,
 }

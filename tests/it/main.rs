@@ -22,6 +22,8 @@ mod processes;
 mod publish;
 mod replay;
 mod run;
+mod sweep;
 mod tidy;
 mod tools;
 mod topics;
+mod validation;

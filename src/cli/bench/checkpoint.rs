@@ -151,7 +151,7 @@ impl World {
         let intakes = self.intakes.iter().map(|(partition, intake)| (*partition, intake.snapshot())).collect();
         let pipeline = self.pipeline.snapshot();
         let stall = clocks.stop();
-        (Content { intakes, pipeline }, stall)
+        (Content { intakes, pipeline, validation: Default::default() }, stall)
     }
 
     /// A cut, and the records after it while the writer holds what it was given: some of them pay for copies.

@@ -2,6 +2,7 @@
 
 use super::{Report, Row};
 use crate::report::{self, Chart, Point, Series, Table, Tone};
+use crate::validation::Figures;
 
 /// A column of the comparison.
 struct Measure {
@@ -10,7 +11,7 @@ struct Measure {
 }
 
 /// What differs between variants; what they share (records, events, sessions) stands in each one's own report.
-const MEASURES: [Measure; 8] = [
+const MEASURES: [Measure; 11] = [
     Measure { title: "admitted share", of: |row| row.report.admitted_share },
     Measure { title: "threshold", of: |row| row.report.threshold.map(f64::from) },
     Measure { title: "admitted", of: |row| row.count("admitted") },
@@ -18,6 +19,9 @@ const MEASURES: [Measure; 8] = [
     Measure { title: "held", of: |row| row.count("held") },
     Measure { title: "updates", of: |row| row.count("updates") },
     Measure { title: "refused", of: |row| row.count("refused_updates") },
+    Measure { title: "hit rate", of: |row| row.figures()?.hit_rate },
+    Measure { title: "log-likelihood", of: |row| row.figures()?.log_likelihood },
+    Measure { title: "would earn", of: |row| row.figures()?.snips },
     Measure { title: "mean return of the log", of: |row| row.report.mean_return },
 ];
 
@@ -27,6 +31,10 @@ const DIGEST_SHOWN: usize = 12;
 impl Row {
     fn count(&self, name: &str) -> Option<f64> {
         self.report.counters.get(name).map(|count| *count as f64)
+    }
+
+    fn figures(&self) -> Option<&Figures> {
+        self.report.validation.as_ref().map(|summary| &summary.all)
     }
 
     fn cells(&self) -> Vec<String> {
@@ -100,6 +108,11 @@ impl Report {
                 "The threshold is where the last unit was judged. Admitted share is the mass that was kept of all that \
                  was judged; it follows filter.kappa."
                     .to_owned(),
+                "Hit rate, log-likelihood and what the policy would earn by step (self-normalized inverse propensity \
+                 scores, where the log has propensities) are progressive: over the last steps that were scored, each \
+                 before the policy could train on it. A filtered policy leaves the average behavior of the log behind, \
+                 so a lower likelihood of all steps is no loss by itself."
+                    .to_owned(),
             ],
             made_by: "Made by sluicebox replay --sweep.".to_owned(),
             ..report::Report::default()
@@ -132,7 +145,10 @@ impl Report {
         };
         MEASURES
             .iter()
-            .filter(|measure| ["admitted share", "threshold", "updates"].contains(&measure.title))
+            .filter(|measure| {
+                ["admitted share", "threshold", "updates", "hit rate", "log-likelihood", "would earn"]
+                    .contains(&measure.title)
+            })
             .map(chart)
             .collect()
     }
