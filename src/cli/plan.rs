@@ -12,9 +12,9 @@ use crate::decode::{Decoder, Mapping, Size};
 use crate::exit::{Exit, Failure};
 use crate::filter::{BufferRules, FilterRules};
 use crate::kafka::{Connection, ConsumerSettings, DeadLetterTopic, TopicSource};
-use crate::learner::{GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Temperature, Vectors};
+use crate::learner::{GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Temperature, Tilt, Vectors};
 use crate::live::Sessions;
-use crate::pipeline::{ActionForm, Breaker, PipelineRules};
+use crate::pipeline::{ActionForm, Breaker, CriticRules, PipelineRules};
 use crate::runtime::{Board, JobError, JobSpec, KillMark, Limits, Mode, SealPlan};
 use crate::score::ScoreRules;
 use crate::settings::{self, Settings, TauUnit};
@@ -238,6 +238,8 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
             settings::Policy::Gaussian => ActionForm::Embedding,
             settings::Policy::Softmax => ActionForm::Item,
         },
+        critic: (!tilt(settings).is_off())
+            .then_some(CriticRules { batch: settings.learner.batch, seed: settings.learner.seed }),
         expire_after: filter.max_age,
         log_decisions,
     }
@@ -266,6 +268,8 @@ fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<Learn
             settings::Objective::AdaptiveBc => Objective::AdaptiveBc,
             settings::Objective::Bc => Objective::Bc,
         },
+        propensity_power: settings.filter.propensity_power,
+        tilt: tilt(settings),
         learning_rate: learner.learning_rate,
         weight_decay: learner.weight_decay,
         gradient_norm_max: learner.clip_norm,
@@ -277,6 +281,14 @@ fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<Learn
         },
         ..LearnerSettings::new(encoder.dimension(), policy)
     })
+}
+
+/// `auto` finds nothing to tilt in a Gaussian policy; a number for one is refused where the learner checks its settings.
+fn tilt(settings: &Settings) -> Tilt {
+    match (settings.learner.policy, settings.learner.tilt) {
+        (settings::Policy::Gaussian, Tilt::Auto) => Tilt::OFF,
+        (settings::Policy::Gaussian | settings::Policy::Softmax, tilt) => tilt,
+    }
 }
 
 fn gaussian_dimension(settings: &Settings, encoder: &StateEncoder) -> Result<usize, Failure> {

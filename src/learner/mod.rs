@@ -11,6 +11,7 @@
 //! Architecture invariant: the only module that knows burn, and in it only [`network`] does.
 
 pub mod adam;
+mod critic;
 mod gaussian;
 mod guard;
 mod initial;
@@ -26,11 +27,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::adam::{Adam, Proposal};
+use self::critic::Critic;
+pub use self::critic::CriticReport;
 pub use self::guard::Refusal;
 use self::guard::{Guard, Signs, Snapshot};
 use self::network::Network;
 pub use self::objective::{Objective, Temperature, UnknownObjective};
-pub use self::settings::{GuardSettings, LearnerSettings, PolicyKind, SettingsError, Sigma, Vectors};
+pub use self::settings::{GuardSettings, LearnerSettings, PolicyKind, SettingsError, Sigma, Tilt, Vectors};
 pub use self::state::Parts;
 use crate::batch::{Actions, Batch};
 use crate::policy::{Head, Policy, PolicyError};
@@ -42,6 +45,8 @@ pub struct Learner {
     policy: Policy,
     adam: Adam,
     guard: Guard,
+    /// What trains the policy's tilt; `None` exactly when the tilt is off.
+    critic: Option<Critic>,
     counters: Counters,
     /// Room for the next step; not state.
     proposal: Proposal,
@@ -59,6 +64,11 @@ pub struct Counters {
     pub rollbacks: u64,
     /// Applied or refused updates in which all kept rows tied and therefore weighed the same.
     pub uniform_fallbacks: u64,
+    /// Applied updates of the tilt's critic.
+    pub critic_updates: u64,
+    pub critic_refused: u64,
+    /// Matured steps up to the last critic batch.
+    pub decisions: u64,
 }
 
 /// What one batch did.
@@ -197,7 +207,7 @@ impl Learner {
     fn from_policy(settings: LearnerSettings, policy: Policy) -> Result<Learner, LearnerError> {
         let adam = Adam::new(policy.tensors());
         let guard = Guard::new(Snapshot { tensors: policy.tensors().to_vec(), adam: adam.clone() });
-        Learner::from_state(settings, policy, adam, guard, Counters::default())
+        Learner::from_state(settings, policy, adam, guard, None, Counters::default())
     }
 
     fn from_state(
@@ -205,10 +215,12 @@ impl Learner {
         policy: Policy,
         adam: Adam,
         guard: Guard,
+        critic: Option<Adam>,
         counters: Counters,
     ) -> Result<Learner, LearnerError> {
         let network = Network::new(settings.threads).map_err(LearnerError::Threads)?;
-        Ok(Learner { settings, network, policy, adam, guard, counters, proposal: Proposal::default() })
+        let (policy, critic) = critic::fitted(&settings, policy, critic, counters.decisions)?;
+        Ok(Learner { settings, network, policy, adam, guard, critic, counters, proposal: Proposal::default() })
     }
 
     /// Gradients of the loss, one for each tensor of the policy; `None` where a tensor does not learn.

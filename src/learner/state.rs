@@ -1,19 +1,20 @@
 //! The learner's state as bytes, and back.
 //!
 //! Two parts, because a checkpoint stores and a reader wants them apart: the policy ([`Policy::to_bytes`]), and all the
-//! rest: Adam's moments, the guard with its copy, the counters. Equal learners give equal bytes. Reading trusts
+//! rest: Adam's moments, the guard with its copy, the moments of the critic, the counters. Equal learners give equal bytes. Reading trusts
 //! nothing: every shape is held against the settings, so that bytes which decode also run.
 
 use serde::{Deserialize, Serialize};
 
 use super::adam::Adam;
+use super::critic::Critic;
 use super::guard::Guard;
 use super::settings::{LearnerSettings, PolicyKind, Sigma, Vectors};
 use super::{Counters, Learner, LearnerError, initial};
-use crate::policy::{Policy, Tensor};
+use crate::policy::{Policy, Tensor, Tilt};
 
 /// Version of the optimizer part's byte form.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The learner's state, as a checkpoint keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,7 @@ struct RecordView<'a> {
     format: u32,
     adam: &'a Adam,
     guard: &'a Guard,
+    critic: Option<&'a Adam>,
     counters: Counters,
 }
 
@@ -35,13 +37,20 @@ struct Record {
     format: u32,
     adam: Adam,
     guard: Guard,
+    critic: Option<Adam>,
     counters: Counters,
 }
 
 impl Learner {
     /// Canonical: learners that would go on alike give equal bytes.
     pub fn export(&self) -> Parts {
-        let record = RecordView { format: FORMAT, adam: &self.adam, guard: &self.guard, counters: self.counters };
+        let record = RecordView {
+            format: FORMAT,
+            adam: &self.adam,
+            guard: &self.guard,
+            critic: self.critic.as_ref().map(Critic::adam),
+            counters: self.counters,
+        };
         // Plain numbers into a growing vector cannot fail; an empty part would be refused on reading.
         let optimizer = postcard::to_stdvec(&record).unwrap_or_default();
         Parts { policy: self.policy.to_bytes(), optimizer }
@@ -69,7 +78,10 @@ impl Learner {
         if !record.guard.is_sound() {
             return Err(LearnerError::Optimizer("the guard's numbers are not finite"));
         }
-        Learner::from_state(settings, policy, record.adam, record.guard, record.counters)
+        if let (Some(tilt), Some(adam)) = (policy.tilt(), &record.critic) {
+            moments_fit(adam, tilt.tensors())?;
+        }
+        Learner::from_state(settings, policy, record.adam, record.guard, record.critic, record.counters)
     }
 
     /// A learner that goes on from a policy alone, with an optimizer that has seen nothing.
@@ -82,10 +94,11 @@ impl Learner {
 
     /// Every array of the state by name, policy first: what a digest is made of.
     pub fn tensors(&self) -> impl Iterator<Item = (String, &[usize], &[f32])> {
-        let policy = self.policy.tensors();
+        let (policy, policy_tilt) = (self.policy.tensors(), self.policy.tilt());
         let values = policy.iter().map(|tensor| (tensor.name.clone(), &tensor.shape[..], &tensor.values[..]));
         let adam = [("adam.first", &self.adam.first), ("adam.second", &self.adam.second)];
-        values.chain(adam.into_iter().flat_map(move |(prefix, moments)| {
+        let critic = self.critic.iter().zip(policy_tilt).flat_map(|(critic, tilt)| critic.named(tilt));
+        values.chain(critic).chain(adam.into_iter().flat_map(move |(prefix, moments)| {
             policy
                 .iter()
                 .zip(moments)
@@ -107,7 +120,9 @@ fn fits(settings: &LearnerSettings, policy: &Policy) -> Result<(), LearnerError>
         return Err(LearnerError::OtherSettings("hidden"));
     }
     match &settings.policy {
-        PolicyKind::Softmax { vectors: Vectors::Learned { capacity, .. } } if policy.items() > *capacity => {
+        PolicyKind::Softmax { vectors: Vectors::Learned { capacity, .. } }
+            if policy.items().max(policy.tilt().map_or(0, Tilt::items)) > *capacity =>
+        {
             Err(LearnerError::OtherSettings("items_max"))
         }
         PolicyKind::Gaussian { dimension, sigma: sigma @ Sigma::Fixed(_) } => {

@@ -3,6 +3,7 @@
 //! *Invariant:* no I/O, no clock, no randomness of its own, and nothing here can fail. What comes out is a function of the
 //! partitions' contents; in which order their trajectories were handed in does not matter.
 
+mod critic;
 mod intake;
 mod judged;
 
@@ -10,10 +11,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use critic::{CriticFeed, CriticFeedState, CriticRules};
 pub use intake::{Breaker, Intake, IntakeState, Observed, Progress, RecordCounters, record_fingerprint};
 pub use judged::Judged;
 
-use crate::batch::{Action, Batch};
+use crate::batch::{Action, Batch, CriticBatch};
 use crate::catalog::{Vocabulary, VocabularyState};
 use crate::filter::{AdmittedStep, Buffer, BufferRules, BufferState, Filter, FilterRules, FilterState, Verdict};
 use crate::merge::{Merge, MergeState, Merged};
@@ -37,6 +39,8 @@ pub struct PipelineRules {
     pub filter: FilterRules,
     pub buffer: BufferRules,
     pub action: ActionForm,
+    /// What the critic of the tilt is fed by; `None` when there is no tilt, and then it costs nothing.
+    pub critic: Option<CriticRules>,
     /// Units whose trajectory closed longer ago than this, in event time, are not judged.
     pub expire_after: Option<Span>,
     /// Keep a record of every judged unit.
@@ -52,6 +56,7 @@ pub struct Pipeline {
     scorer: Scorer,
     filter: Filter,
     buffer: Buffer,
+    critic: Option<CriticFeed>,
     totals: Totals,
 }
 
@@ -59,6 +64,7 @@ pub struct Pipeline {
 #[derive(Debug, Default)]
 pub struct Outputs {
     pub batches: Vec<Batch>,
+    pub critic_batches: Vec<CriticBatch>,
     pub judged: Vec<Judged>,
 }
 
@@ -84,6 +90,7 @@ pub struct PipelineState {
     pub scorer: ScorerState,
     pub filter: FilterState,
     pub buffer: BufferState,
+    pub critic: Option<CriticFeedState>,
     pub totals: Totals,
 }
 
@@ -99,6 +106,7 @@ impl Pipeline {
             merge: Merge::new(partitions),
             filter: Filter::new(rules.filter.clone()),
             buffer: Buffer::new(rules.buffer.clone()),
+            critic: rules.critic.clone().map(CriticFeed::new),
             totals: Totals::default(),
             rules,
             encoder,
@@ -121,6 +129,7 @@ impl Pipeline {
             merge: Merge::restore(state.merge),
             filter: Filter::restore(rules.filter.clone(), state.filter)?,
             buffer: Buffer::restore(rules.buffer.clone(), state.buffer)?,
+            critic: restored_critic(rules.critic.clone(), state.critic)?,
             vocabulary: Vocabulary::restore(state.vocabulary, vocabulary_capacity),
             totals: state.totals,
             rules,
@@ -136,6 +145,7 @@ impl Pipeline {
             scorer: self.scorer.snapshot(),
             filter: self.filter.snapshot(),
             buffer: self.buffer.snapshot(),
+            critic: self.critic.as_ref().map(CriticFeed::snapshot),
             totals: self.totals,
         }
     }
@@ -184,6 +194,7 @@ impl Pipeline {
         }
         let states: Vec<Vec<f32>> =
             (0..trajectory.steps.len()).map(|index| self.encoder.encode(&trajectory.steps, index)).collect();
+        self.feed_critic(trajectory, &states, outputs);
         for scored in self.scorer.score(trajectory, &states) {
             self.totals.units += 1;
             let batches_before = self.buffer.batches();
@@ -196,6 +207,18 @@ impl Pipeline {
                 outputs.judged.push(Judged::new(sequence, trajectory, &scored, &judgement, kappa, batches_before));
             }
         }
+    }
+
+    /// The critic sees all behavior, whatever becomes of it.
+    fn feed_critic(&mut self, trajectory: &Trajectory, states: &[Vec<f32>], outputs: &mut Outputs) {
+        let Some(feed) = &mut self.critic else { return };
+        let vocabulary = &mut self.vocabulary;
+        let steps = trajectory
+            .steps
+            .iter()
+            .zip(states)
+            .filter_map(|(step, state)| Some((state.as_slice().into(), vocabulary.number(&step.decision.item)?)));
+        feed.observe(self.scorer.session_return(trajectory), steps, &mut outputs.critic_batches);
     }
 
     fn admit(
@@ -257,6 +280,15 @@ impl Pipeline {
         self.totals.units += units;
         self.totals.expired += units;
         self.totals.steps_expired += steps;
+    }
+}
+
+/// The setting decides whether there is a feed: one that is new begins now, one that is off goes.
+fn restored_critic(rules: Option<CriticRules>, state: Option<CriticFeedState>) -> Result<Option<CriticFeed>, String> {
+    match (rules, state) {
+        (Some(rules), Some(state)) => CriticFeed::restore(rules, state).map(Some),
+        (Some(rules), None) => Ok(Some(CriticFeed::new(rules))),
+        (None, _) => Ok(None),
     }
 }
 

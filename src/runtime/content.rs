@@ -133,6 +133,8 @@ impl Content {
             ("updates", learned.updates),
             ("refused_updates", learned.refused()),
             ("rollbacks", learned.rollbacks),
+            ("critic_updates", learned.critic_updates),
+            ("refused_critic_updates", learned.critic_refused),
         ]
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))

@@ -84,6 +84,9 @@ impl Core {
             }
             self.write(WriterInput::Decisions(lines))?;
         }
+        for batch in outputs.critic_batches {
+            self.learner.send(LearnerInput::Critic(batch)).map_err(|_| Stopped)?;
+        }
         for batch in outputs.batches {
             self.learner.send(LearnerInput::Batch(batch)).map_err(|_| Stopped)?;
         }

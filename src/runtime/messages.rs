@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, CriticBatch};
 use crate::decode::DeadLetter;
 use crate::learner::{Counters, Parts};
 use crate::pipeline::{IntakeState, PipelineState};
@@ -65,6 +65,7 @@ pub enum Flow {
 /// Core to learner.
 pub enum LearnerInput {
     Batch(Batch),
+    Critic(CriticBatch),
     Barrier(u64),
 }
 

@@ -24,6 +24,9 @@ impl Trainer {
                     let report = self.learner.update(&batch).map_err(JobError::Learner)?;
                     self.board.updated(&report, &self.learner.counters());
                 }
+                LearnerInput::Critic(batch) => {
+                    self.learner.learn_critic(&batch).map_err(JobError::Learner)?;
+                }
                 LearnerInput::Barrier(number) => {
                     let (parts, counters) = (self.learner.export(), self.learner.counters());
                     if self.parts.send(Learned { barrier: number, parts, counters }).is_err() {
