@@ -2,14 +2,13 @@
 //!
 //! One iteration is one judged unit: the threshold is asked for, then the score goes in and the oldest goes out.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
+use sluicebox::bench::baselines::{DualHeap, SortedVector};
 use sluicebox::time::EventTime;
 use sluicebox::window::{Level, Score, Window};
 
@@ -95,70 +94,10 @@ fn snapshot(criterion: &mut Criterion) {
     criterion.bench_function("save/1e6", |bench| bench.iter(|| black_box(window.save())));
 }
 
-/// Two heaps with lazy deletion: `upper` has the greatest `rank` of the living, `lower` the rest.
-struct DualHeap {
-    upper: BinaryHeap<Reverse<(Score, usize)>>,
-    lower: BinaryHeap<(Score, usize)>,
-    in_upper: VecDeque<bool>,
-    oldest: usize,
-    upper_living: usize,
-}
-
-impl DualHeap {
-    fn step(&mut self, score: Score, len: usize, rank: usize) -> Option<Score> {
-        let number = self.oldest + self.in_upper.len();
-        let above = self.upper.peek().is_some_and(|&Reverse(least)| (score, number) > least);
-        self.in_upper.push_back(above);
-        self.upper_living += usize::from(above);
-        if above {
-            self.upper.push(Reverse((score, number)))
-        } else {
-            self.lower.push((score, number))
-        }
-        if self.in_upper.len() > len {
-            self.upper_living -= usize::from(self.in_upper.pop_front() == Some(true));
-            self.oldest += 1;
-        }
-        while self.upper_living > rank {
-            let Some(Reverse(moved)) = self.upper.pop() else { break };
-            if self.hold(moved.1, false) {
-                self.upper_living -= 1;
-                self.lower.push(moved);
-            }
-        }
-        while self.upper_living < rank {
-            let Some(moved) = self.lower.pop() else { break };
-            if self.hold(moved.1, true) {
-                self.upper_living += 1;
-                self.upper.push(Reverse(moved));
-            }
-        }
-        while self.upper.peek().is_some_and(|&Reverse((_, number))| number < self.oldest) {
-            self.upper.pop();
-        }
-        self.upper.peek().map(|&Reverse((score, _))| score)
-    }
-
-    /// Notes the element's side; `false` if it has expired.
-    fn hold(&mut self, number: usize, upper: bool) -> bool {
-        let Some(index) = number.checked_sub(self.oldest) else { return false };
-        if let Some(side) = self.in_upper.get_mut(index) {
-            *side = upper;
-        }
-        true
-    }
-}
-
 fn dual_heap(criterion: &mut Criterion) {
     for (name, data) in Data::ALL {
         let mut scores = data.scores();
-        let mut heaps = DualHeap {
-            upper: BinaryHeap::new(),
-            lower: BinaryHeap::new(),
-            in_upper: VecDeque::new(),
-            oldest: 0,
-            upper_living: 0,
-        };
+        let mut heaps = DualHeap::default();
         for _ in 0..LEN + LEN / 2 {
             black_box(heaps.step(scores(), LEN, LEN / 5));
         }
@@ -170,19 +109,9 @@ fn dual_heap(criterion: &mut Criterion) {
 
 fn sorted_vector(criterion: &mut Criterion) {
     let mut scores = Data::Gauss.scores();
-    let mut ring: VecDeque<Score> = (0..LEN).map(|_| scores()).collect();
-    let mut sorted: Vec<Score> = ring.iter().copied().collect();
-    sorted.sort_unstable();
+    let mut sorted = SortedVector::new((0..LEN).map(|_| scores()));
     criterion.bench_function("sorted_vector/gauss/0.2", |bench| {
-        bench.iter(|| {
-            let score = scores();
-            ring.push_back(score);
-            if let Some(oldest) = ring.pop_front() {
-                sorted.remove(sorted.partition_point(|&other| other < oldest));
-            }
-            sorted.insert(sorted.partition_point(|&other| other < score), score);
-            black_box(sorted[LEN - LEN / 5])
-        });
+        bench.iter(|| black_box(sorted.step(scores(), LEN / 5)));
     });
 }
 

@@ -52,6 +52,10 @@ pub struct Decision {
     pub candidates: Option<Box<[Box<str>]>>,
     /// Probability under the behavior policy, in (0, 1].
     pub propensity: Option<f64>,
+    /// Where on the page it was shown, 0 first; `None` when the mapping does not say. Only evaluation asks for it, and
+    /// evaluation reads the log itself: so it is no part of a checkpoint.
+    #[serde(skip)]
+    pub position: Option<u32>,
     /// Reward known at the decision (already joined logs), otherwise 0.
     pub reward: f64,
 }

@@ -55,44 +55,76 @@ impl StateEncoder {
 
     /// The state in which `steps[index]` was decided: its context, and the items of the steps before it.
     pub fn encode(&self, steps: &[Step], index: usize) -> Vec<f32> {
+        let earlier: Vec<Shown<'_>> = match self.pooling {
+            Pooling::None => Vec::new(),
+            Pooling::Mean { .. } | Pooling::Decay { .. } => {
+                steps[..index.min(steps.len())].iter().map(|step| self.shown(step)).collect()
+            }
+        };
+        self.state_of(steps.get(index), &earlier)
+    }
+
+    /// The states of all steps; the same as [`StateEncoder::encode`] one by one, but every item is looked up once.
+    pub fn encode_all(&self, steps: &[Step]) -> Vec<Vec<f32>> {
+        let shown: Vec<Shown<'_>> = steps.iter().map(|step| self.shown(step)).collect();
+        (0..steps.len()).map(|index| self.state_of(steps.get(index), &shown[..index])).collect()
+    }
+
+    fn state_of(&self, step: Option<&Step>, earlier: &[Shown<'_>]) -> Vec<f32> {
         let mut state = Vec::with_capacity(self.dimension());
-        if let Some(step) = steps.get(index) {
+        if let Some(step) = step {
             state.extend_from_slice(&step.decision.context);
         }
         state.resize(self.context_dimension, 0.0);
-        match self.pooling {
-            Pooling::None => {}
-            Pooling::Mean { length } => self.pool(&steps[..index.min(steps.len())], length, 1.0, &mut state),
-            Pooling::Decay { length, decay } => self.pool(&steps[..index.min(steps.len())], length, decay, &mut state),
-        }
+        let (length, decay) = match self.pooling {
+            Pooling::None => (0, 1.0),
+            Pooling::Mean { length } => (length, 1.0),
+            Pooling::Decay { length, decay } => (length, decay),
+        };
+        let start = state.len();
+        state.resize(start + self.history_dimension(), 0.0);
+        pool(earlier, length, decay, &mut state[start..]);
         if state.is_empty() {
             state.push(1.0);
         }
         state
     }
 
-    fn pool(&self, earlier: &[Step], length: usize, decay: f32, state: &mut Vec<f32>) {
-        let start = state.len();
-        state.resize(start + self.item_dimension(), 0.0);
-        let (mut weight, mut total) = (1.0f32, 0.0f32);
-        for step in earlier.iter().rev().take(length) {
-            self.add_embedding(step, weight, &mut state[start..]);
-            total += weight;
-            weight *= decay;
-        }
-        if total > 0.0 {
-            state[start..].iter_mut().for_each(|value| *value /= total);
-        }
-    }
-
-    fn add_embedding(&self, step: &Step, weight: f32, sum: &mut [f32]) {
+    /// The vector that stands for what a step showed.
+    fn shown<'a>(&'a self, step: &'a Step) -> Shown<'a> {
         let own = step.decision.embedding.as_deref();
         match own.or_else(|| self.catalog.embedding(&step.decision.item)) {
-            Some(embedding) => sum.iter_mut().zip(embedding).for_each(|(total, value)| *total += weight * value),
-            None if self.catalog.dimension() == 0 => add_hashed(&step.decision.item, weight, sum),
+            Some(embedding) => Shown::Embedding(embedding),
+            None if self.catalog.dimension() == 0 => Shown::Hashed(&step.decision.item),
             // An item that a catalog with embeddings does not know says nothing.
-            None => {}
+            None => Shown::Nothing,
         }
+    }
+}
+
+/// What a step showed, as far as a policy can know it.
+#[derive(Debug, Clone, Copy)]
+enum Shown<'a> {
+    Embedding(&'a [f32]),
+    Hashed(&'a str),
+    Nothing,
+}
+
+fn pool(earlier: &[Shown<'_>], length: usize, decay: f32, sum: &mut [f32]) {
+    let (mut weight, mut total) = (1.0f32, 0.0f32);
+    for shown in earlier.iter().rev().take(length) {
+        match shown {
+            Shown::Embedding(embedding) => {
+                sum.iter_mut().zip(*embedding).for_each(|(total, value)| *total += weight * value);
+            }
+            Shown::Hashed(item) => add_hashed(item, weight, sum),
+            Shown::Nothing => {}
+        }
+        total += weight;
+        weight *= decay;
+    }
+    if total > 0.0 {
+        sum.iter_mut().for_each(|value| *value /= total);
     }
 }
 
@@ -123,6 +155,7 @@ mod tests {
             context: context.into(),
             candidates: None,
             propensity: None,
+            position: None,
             reward: 0.0,
         };
         let place = Place { offset: Offset::from_count(0), index: 0 };
@@ -144,6 +177,10 @@ mod tests {
         assert_eq!(mean.encode(&steps, 3), [10.0, 0.0, 0.5]);
         let decay = encoder(Pooling::Decay { length: 9, decay: 0.5 });
         assert_eq!(decay.encode(&steps, 2), [9.0, 1.0 / 3.0, 2.0 / 3.0]);
+        for encoder in [&mean, &decay, &encoder(Pooling::None)] {
+            let one_by_one: Vec<_> = (0..steps.len()).map(|index| encoder.encode(&steps, index)).collect();
+            assert_eq!(encoder.encode_all(&steps), one_by_one);
+        }
     }
 
     #[test]

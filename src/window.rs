@@ -151,6 +151,11 @@ impl Window {
         tail
     }
 
+    /// The score with so many older ones before it.
+    pub fn score_at(&self, index: usize) -> Option<Score> {
+        self.keys.at(index).map(Score::from_own_key)
+    }
+
     /// The content for a checkpoint: shares the chunks, copies at most the last one.
     pub fn save(&self) -> WindowState {
         WindowState { keys: self.keys.clone(), times: self.times.clone() }

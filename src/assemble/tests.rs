@@ -42,6 +42,7 @@ fn decision(item: &str, id: Option<u128>) -> Decision {
         context: [1.0].into(),
         candidates: None,
         propensity: Some(0.5),
+        position: None,
         reward: 0.0,
     }
 }

@@ -79,15 +79,24 @@ pub enum Command {
     Load(Load),
     /// Show how a sample of records would be read
     Check(Check),
+    /// Estimate from the log what another policy would have earned
+    Evaluate(Evaluate),
     /// Describe a checkpoint
     Inspect(Inspect),
     /// Prove that crashes change nothing: run with and without them and compare
     VerifyResume(VerifyResume),
     /// Write simulated events to a topic or a file
     Simulate(Simulate),
+    /// Run the paper's studies again: claims, expected and measured values, intervals, a report
+    Experiment(Experiment),
+    /// Measure this machine: each stage of the path, window, train step, checkpoint, latency
+    Bench(Bench),
     /// Print the settings in force, or all there are
     #[command(subcommand)]
     Config(Config),
+    /// One stage of bench in a process of its own
+    #[command(hide = true)]
+    BenchStage(BenchStage),
     /// An embedded broker in a process of its own, for demo and tests
     #[command(hide = true)]
     DemoBroker(DemoBroker),
@@ -116,6 +125,38 @@ pub struct FileSource {
     /// Partitions to divide the file into, by user, as `load` does
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub partitions: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox experiment --quick
+  sluicebox experiment --out docs/results
+  sluicebox experiment configs/experiments/noise.toml --json | jq '.checks[] | select(.pass | not)'
+
+Runs the studies of the paper (arXiv 2602.10430) in batch form, and the main methods in one pass
+through the product's own pipeline. Needs no Kafka and no log. Methods are tuned once, on logs of
+their own, and then frozen. Writes experiments.md, experiments.html (one file, with pictures) and
+experiments.json. Exit code 0: every study ran (see `pass` of the checks); --strict: 1 if a check fails.")]
+pub struct Experiment {
+    /// Studies to run [default: all that the program carries, the files of configs/experiments]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Fewer seeds, shorter runs: three minutes on two processors instead of an hour
+    #[arg(long)]
+    pub quick: bool,
+    /// Seeds of every study, instead of what it says
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub seeds: Option<u32>,
+    /// Directory for the report
+    #[arg(long, value_name = "DIR", default_value = "sluicebox-experiments")]
+    pub out: PathBuf,
+    /// End with 1 if a check fails
+    #[arg(long)]
+    pub strict: bool,
+    /// Print one JSON object on stdout instead of a summary
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +212,7 @@ Examples:
   sluicebox replay -c my.toml --from ts=2026-01-01T00:00:00Z --until ts=2026-02-01T00:00:00Z
   sluicebox replay -c my.toml --from offset=0:1000,1:1200 --set filter.kappa=0.05 --state /tmp/try
   sluicebox replay -c my.toml --file events.jsonl.gz --partitions 4 --json
+  sluicebox replay -c my.toml --sweep filter.kappa=.02,.05,.1 --state /tmp/sweep
 
 The range is resolved to offsets once, before the first record, and stored: a restart with
 the same --state goes on in the same range. Nothing is committed to the group. At the end
@@ -196,8 +238,14 @@ pub struct Replay {
     /// Repeat the decisions about idle partitions that a `run` left in this journal
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
+    /// Compare values of a setting in one reading; several settings give every combination
+    #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
+    pub sweep: Vec<String>,
+    /// Write the comparison of a sweep here as a page [default: sweep.html in the directory of --state]
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    pub html: Option<PathBuf>,
     /// Die by SIGKILL at a mark of progress: record:N or disk:N
-    #[arg(long, value_name = "MARK", hide = true)]
+    #[arg(long, value_name = "MARK", hide = true, conflicts_with = "sweep")]
     pub kill_at: Option<KillMark>,
     /// Wait for offsets of --until that are not written yet
     #[arg(long, hide = true)]
@@ -260,6 +308,74 @@ pub struct Check {
     /// Print one JSON object on stdout instead of a summary
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox evaluate -c my.toml --policy-table policy.csv --from last=7d
+  sluicebox evaluate -c configs/obd.toml --file obd.jsonl.gz --policy-table policy.csv --lambda 1,5,20 --json
+
+Needs the log itself with the propensities of its logger, never what a filter has admitted.
+Estimators of decisions: ips, snips, ips_clip_L, dm_table, dr_table, sndr_table,
+switch_dr_L_table, dros_L_table for every L of --lambda. Estimators of sessions: tis, pdis,
+sn_tis, sn_pdis, dr_table, sndr_table, iips, each with _gG for every G of --gamma. Look at
+the effective sample size first: below 100 an estimate is a guess, whatever its interval.
+
+The policy table is CSV: either numbers alone (line = item id from 0, column = position), or
+a header with item, probability and any of position, session, step.")]
+pub struct Evaluate {
+    #[command(flatten)]
+    pub settings: SettingsFrom,
+    #[command(flatten)]
+    pub source: FileSource,
+    /// The policy to evaluate, as a table of action probabilities
+    #[arg(long, value_name = "FILE.csv")]
+    pub policy_table: PathBuf,
+    /// First record, as for replay
+    #[arg(long, value_name = "POINT", default_value = "earliest")]
+    pub from: String,
+    /// End, not included, as for replay
+    #[arg(long, value_name = "POINT", default_value = "now")]
+    pub until: String,
+    /// Thresholds of clipping, switching and shrinkage
+    #[arg(long, value_name = "L,...", value_delimiter = ',', default_values_t = [1.0, 5.0, 20.0], value_parser = positive)]
+    pub lambda: Vec<f64>,
+    /// Discounts of whole sessions [default: 1 and score.discount of the settings]
+    #[arg(long, value_name = "G,...", value_delimiter = ',', value_parser = share)]
+    pub gamma: Vec<f64>,
+    /// Which interval stands in interval_low and interval_high
+    #[arg(long, value_name = "KIND", default_value = "bootstrap")]
+    pub interval: IntervalName,
+    /// Logs to draw for the bootstrap, session by session
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub resamples: u32,
+    /// Seed of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print one JSON object on stdout instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IntervalName {
+    /// Percentiles over logs resampled by session
+    Bootstrap,
+    /// Student's t: right for many units and tame weights
+    Student,
+    /// Empirical Bernstein: holds for every n, and is wide
+    Bernstein,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "must be a number greater than 0".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -371,6 +487,111 @@ pub enum Config {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicebox bench
+  sluicebox bench --quick --json > bench.json
+  sluicebox bench --brokers 127.0.0.1:9092      the same over brokers of your own, beside the embedded one
+
+Each stage is a process of its own, so CPU time and memory are its own; the broker is apart.
+A busy machine disturbs events per second most, CPU time less, ratios least. With --brokers a
+topic named bench-<number> is made there and left.")]
+pub struct Bench {
+    /// A minute instead of five
+    #[arg(long)]
+    pub quick: bool,
+    /// Measure on these brokers too
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub size: BenchSize,
+    /// Print one JSON object on stdout instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How much bench measures; the figures that are compared with others are those of the defaults.
+#[derive(Debug, Args)]
+pub struct BenchSize {
+    /// Events of the log [default: 800000, quick 160000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10_000..=2_000_000))]
+    pub events: Option<u64>,
+    /// Open sessions at a checkpoint [default: 1000000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    pub sessions: Option<u64>,
+    /// Elements of the window [default: 1000000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    pub window: Option<u64>,
+    /// Seconds at 10,000 events each, for the latency [default: 20, quick 6]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=60))]
+    pub seconds: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StageName {
+    Write,
+    Consume,
+    Decode,
+    Filter,
+    Job,
+    JobDefaultRatio,
+    Latency,
+    Window,
+    Step,
+    Checkpoint,
+}
+
+impl StageName {
+    pub fn name(self) -> &'static str {
+        match self {
+            StageName::Write => "write",
+            StageName::Consume => "consume",
+            StageName::Decode => "decode",
+            StageName::Filter => "filter",
+            StageName::Job => "job",
+            StageName::JobDefaultRatio => "job-default-ratio",
+            StageName::Latency => "latency",
+            StageName::Window => "window",
+            StageName::Step => "step",
+            StageName::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct BenchStage {
+    #[arg(value_enum)]
+    pub stage: StageName,
+    #[arg(long)]
+    pub directory: PathBuf,
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub brokers: String,
+    #[arg(long, default_value = "bench")]
+    pub topic: String,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long, default_value_t = 0)]
+    pub events: u64,
+    #[arg(long, default_value_t = 1_000_000)]
+    pub window: u64,
+    #[arg(long, default_value_t = 1_000_000)]
+    pub operations: u64,
+    #[arg(long, default_value_t = 0.2)]
+    pub kappa: f64,
+    #[arg(long, default_value_t = 5)]
+    pub turns: u64,
+    #[arg(long, default_value_t = 1_000_000)]
+    pub sessions: u64,
+    #[arg(long, default_value_t = 50)]
+    pub snapshots: u64,
+    #[arg(long, default_value_t = 6)]
+    pub seconds: u64,
+}
+
+#[derive(Debug, Args)]
 pub struct DemoSimulator {
     #[command(flatten)]
     pub settings: SettingsFrom,
@@ -408,14 +629,18 @@ mod tests {
             "sluicebox demo --json --seed 3 --out /tmp/x",
             "sluicebox replay -c a.toml --from earliest --until now --file f.gz --partitions 4 --json --state s",
             "sluicebox replay -c a.toml --set filter.kappa=.1 --set score.kind=return --decisions d.jsonl --journal j",
+            "sluicebox replay -c a.toml --sweep filter.kappa=.02,.05 --sweep learner.seed=1,2 --html s.html",
             "sluicebox verify-resume -c a.toml --file f --partitions 4 --kills 50 --seed 1 --json",
             "sluicebox load f.jsonl --topic t --partitions 4 --json --append -c a.toml",
             "sluicebox check --sample f.jsonl --json -c a.toml",
+            "sluicebox evaluate -c a.toml --file f --policy-table p.csv --lambda 1,5,20 --gamma 1,.9 --json",
             "sluicebox inspect s --json",
             "sluicebox inspect --state s",
             "sluicebox run -c a.toml --state s --log debug --log-format json",
             "sluicebox config show -c a.toml --json",
             "sluicebox config schema",
+            "sluicebox bench --quick --json",
+            "sluicebox bench --brokers 127.0.0.1:9092 --events 20000",
             "sluicebox demo-broker --topic t --partitions 8",
         ];
         for line in lines {

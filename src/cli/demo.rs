@@ -8,7 +8,7 @@
 //! All of them are children of the same executable. This process only watches, measures in the simulated world what the
 //! policies that the learner seals are worth, compares the two digests, and writes the report.
 
-mod children;
+pub(super) mod children;
 mod page;
 mod simulator;
 mod stage;

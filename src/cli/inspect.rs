@@ -127,7 +127,7 @@ impl Report {
             counters: facts.counters.clone(),
             lanes: lanes(outcome),
             filter: FilterReport {
-                kappa: pipeline.filter.kappa,
+                kappa: pipeline.filter.kappa(),
                 level: pipeline.filter.level,
                 threshold: pipeline.filter.threshold,
                 window_len: pipeline.filter.window.len(),

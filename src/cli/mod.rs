@@ -8,12 +8,15 @@ mod replay;
 mod run;
 mod load;
 mod check;
+mod evaluate;
 mod inspect;
 mod verify;
 mod simulate;
 mod config;
+mod bench;
 mod broker;
 mod demo;
+mod experiment;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -50,9 +53,13 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Experiment(arguments) => experiment::experiment(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Config(arguments) => config::config(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::BenchStage(arguments) => bench::bench_stage(&arguments),
         Command::DemoBroker(arguments) => broker::demo_broker(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::DemoSimulator(arguments) => demo::demo_simulator(&arguments),

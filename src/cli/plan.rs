@@ -10,9 +10,11 @@ use crate::catalog::{Catalog, CatalogFields};
 use crate::checkpoint::SettingsDigests;
 use crate::decode::{Decoder, Mapping, Size};
 use crate::exit::{Exit, Failure};
-use crate::filter::{BufferRules, FilterRules};
+use crate::filter::{BufferRules, Curriculum, FilterRules};
 use crate::kafka::{Connection, ConsumerSettings, DeadLetterTopic, TopicSource};
-use crate::learner::{GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Temperature, Tilt, Vectors};
+use crate::learner::{
+    CrrWeight, GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Taper, Temperature, Tilt, Vectors,
+};
 use crate::live::Sessions;
 use crate::pipeline::{ActionForm, Breaker, CriticRules, PipelineRules};
 use crate::runtime::{Board, JobError, JobSpec, KillMark, Limits, Mode, SealPlan};
@@ -221,12 +223,22 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
     PipelineRules {
         filter: FilterRules {
             kappa: filter.kappa,
+            curriculum: match filter.curriculum {
+                settings::Curriculum::Fixed => Curriculum::Fixed,
+                settings::Curriculum::Paper => Curriculum::Paper,
+                settings::Curriculum::Ess => Curriculum::Ess { share: filter.curriculum_ess },
+            },
+            seed: settings.learner.seed,
             window: filter.window,
             max_age: filter.max_age,
             level_rate: filter.level_rate,
             warmup: filter.warmup,
             max_share_per_user: filter.max_share_per_user,
             max_silence: filter.max_silence,
+            drift_threshold: match filter.drift {
+                settings::DriftTest::Off => None,
+                settings::DriftTest::PageHinkley => Some(filter.drift_threshold),
+            },
         },
         buffer: BufferRules {
             capacity: filter.buffer,
@@ -256,18 +268,9 @@ fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<Learn
             vectors: Vectors::Learned { capacity: settings.catalog.max_items, dimension: learner.item_dimension },
         },
     };
-    let temperature = match learner.tau_unit {
-        TauUnit::Std => Temperature::Std(learner.tau),
-        TauUnit::Raw => Temperature::Raw(learner.tau),
-    };
     Ok(LearnerSettings {
         hidden: learner.hidden.clone(),
-        objective: match learner.objective {
-            settings::Objective::Drpo => Objective::Drpo,
-            settings::Objective::DrpoExp => Objective::DrpoExp { temperature },
-            settings::Objective::AdaptiveBc => Objective::AdaptiveBc,
-            settings::Objective::Bc => Objective::Bc,
-        },
+        objective: objective(learner),
         propensity_power: settings.filter.propensity_power,
         tilt: tilt(settings),
         learning_rate: learner.learning_rate,
@@ -288,6 +291,37 @@ fn tilt(settings: &Settings) -> Tilt {
     match (settings.learner.policy, settings.learner.tilt) {
         (settings::Policy::Gaussian, Tilt::Auto) => Tilt::OFF,
         (settings::Policy::Gaussian | settings::Policy::Softmax, tilt) => tilt,
+    }
+}
+
+fn objective(learner: &settings::Learner) -> Objective {
+    let temperature = match learner.tau_unit {
+        TauUnit::Std => Temperature::Std(learner.tau),
+        TauUnit::Raw => Temperature::Raw(learner.tau),
+    };
+    match learner.objective {
+        settings::Objective::Drpo => Objective::Drpo,
+        settings::Objective::DrpoExp => Objective::DrpoExp { temperature },
+        settings::Objective::AdaptiveBc => Objective::AdaptiveBc,
+        settings::Objective::Remoteness => Objective::Remoteness {
+            taper: Taper {
+                rate: learner.remoteness_rate,
+                start: learner.remoteness_start,
+                width: learner.remoteness_width,
+            },
+        },
+        settings::Objective::Bc => Objective::Bc,
+        settings::Objective::Apg => Objective::Apg,
+        settings::Objective::Asymre => Objective::Asymre { negative_share: learner.asymre_share },
+        settings::Objective::Awr => Objective::Awr { temperature },
+        settings::Objective::Crr => Objective::Crr {
+            weight: match learner.crr {
+                settings::Crr::Indicator => CrrWeight::Indicator,
+                settings::Crr::Exponential => CrrWeight::Exponential { temperature },
+            },
+        },
+        settings::Objective::Iql => Objective::Iql { expectile: learner.iql_expectile, temperature },
+        settings::Objective::Bppo => Objective::Bppo { clip: learner.bppo_clip, behavior_updates: learner.bppo_warmup },
     }
 }
 

@@ -1,5 +1,7 @@
 //! `replay`: a part of the log, once, to its end.
 
+mod sweep;
+
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,6 @@ struct KeptRange {
 pub const RANGE_FILE: &str = "range.json";
 
 pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
-    let settings = settings_from(&arguments.settings)?;
     // Lives until the report has been printed: without --state nobody needs the checkpoints afterwards.
     let temporary;
     let state = match &arguments.state {
@@ -61,7 +62,11 @@ pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
             temporary.path().join("state")
         }
     };
+    if !arguments.sweep.is_empty() {
+        return sweep::sweep(arguments, &state);
+    }
     let watch = Stopwatch::start();
+    let settings = settings_from(&arguments.settings)?;
     let outcome = read_range(&settings, arguments, &state)?;
     let report = ReplayReport::of(&outcome, watch.seconds());
     if arguments.json {
@@ -76,10 +81,7 @@ fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Re
     let claim = StateDirectory::claim(&RealDisk, state, Purpose::Replay);
     let _claim = claim.map_err(|error| job_failure(JobError::Checkpoint(error)))?;
     let journal = arguments.journal.as_deref().map(read_journal).transpose()?.unwrap_or_default();
-    let topic = match &arguments.source.file {
-        Some(file) => file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        None => settings.kafka.topic().map_err(|error| error.exit().because(error))?.to_owned(),
-    };
+    let topic = topic_name(settings, &arguments.source)?;
     let paths = Paths {
         state: state.to_path_buf(),
         decisions: arguments.decisions.clone(),
@@ -120,6 +122,14 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 fn read_back(state: &Path) -> Result<Outcome, Failure> {
     let outcome = runtime::read_outcome(state).map_err(job_failure)?;
     outcome.ok_or_else(|| Exit::Bug.because("the job ended without a checkpoint"))
+}
+
+/// What dead letters call the log.
+fn topic_name(settings: &Settings, given: &FileArguments) -> Result<String, Failure> {
+    match &given.file {
+        Some(file) => Ok(file.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        None => Ok(settings.kafka.topic().map_err(|error| error.exit().because(error))?.to_owned()),
+    }
 }
 
 /// The log that the command names: the topic of the settings, or a file split as `load` would.
@@ -240,7 +250,7 @@ impl ReplayReport {
         ReplayReport {
             counters,
             platform: facts.platform.clone(),
-            kappa: pipeline.filter.kappa,
+            kappa: pipeline.filter.kappa(),
             admitted_share: pipeline.filter.totals.admitted_share(),
             threshold: pipeline.filter.threshold,
             mean_return: (trajectories > 0).then(|| pipeline.totals.reward / trajectories as f64),

@@ -163,6 +163,7 @@ impl Compiler {
             candidates: self.field("candidates", mapping.candidates.as_ref(), Collect::Ids)?,
             propensity: self.field("propensity", mapping.propensity.as_ref(), Collect::Nothing)?,
             log_prob: self.field("log_prob", mapping.log_prob.as_ref(), Collect::Nothing)?,
+            position: self.field("position", mapping.position.as_ref(), Collect::Nothing)?,
             reward: self.field("reward", mapping.reward.as_ref(), Collect::Nothing)?,
         };
         if decision.is_slate && !decision.item.is_relative() {

@@ -42,6 +42,7 @@ pub(super) struct DecisionFields {
     pub candidates: Option<Field>,
     pub propensity: Option<Field>,
     pub log_prob: Option<Field>,
+    pub position: Option<Field>,
     pub reward: Option<Field>,
 }
 
@@ -124,11 +125,12 @@ impl Fields {
 
 impl DecisionFields {
     pub fn all(&self) -> Vec<&Field> {
-        let DecisionFields { id, item, embedding, context, candidates, propensity, log_prob, reward, .. } = self;
+        let DecisionFields { id, item, embedding, context, candidates, propensity, log_prob, position, reward, .. } =
+            self;
         let mut all: Vec<&Field> = id.iter().collect();
         all.push(item);
         all.extend(embedding.iter().chain(context).chain(candidates));
-        all.extend(propensity.iter().chain(log_prob).chain(reward));
+        all.extend(propensity.iter().chain(log_prob).chain(position).chain(reward));
         all
     }
 }

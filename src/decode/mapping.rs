@@ -32,6 +32,8 @@ pub struct Mapping {
     pub propensity: Option<Source>,
     /// Natural logarithm of the propensity, for logs that lack the propensity itself.
     pub log_prob: Option<Source>,
+    /// Where on the page the item was shown, a whole number from 0; in a slate the element's index where absent.
+    pub position: Option<Source>,
     /// Reward that is known with the decision (joined logs); 0 where absent.
     pub reward: Option<Source>,
     /// A list in a decision's record: each element is a decision of its own (a slate).
@@ -171,6 +173,7 @@ impl Mapping {
             candidates: at("/candidates"),
             propensity: at("/propensity"),
             log_prob: at("/log_prob"),
+            position: at("/position"),
             reward: at("/reward"),
             feedback: FeedbackMapping {
                 kind: at("/kind"),
@@ -187,8 +190,9 @@ impl Mapping {
     /// Whether any place is named, so that the mapping is the user's own.
     pub fn names_places(&self) -> bool {
         let Mapping { kind, time, user, session, event_id, decision_id, item, embedding, context, .. } = self;
-        let Mapping { candidates, propensity, log_prob, reward, each, .. } = self;
-        let sources = [time, user, session, event_id, item, embedding, candidates, propensity, log_prob, reward];
+        let Mapping { candidates, propensity, log_prob, position, reward, each, .. } = self;
+        let sources =
+            [time, user, session, event_id, item, embedding, candidates, propensity, log_prob, position, reward];
         sources.iter().any(|source| source.is_some())
             || kind.is_some()
             || decision_id.is_some()

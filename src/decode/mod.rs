@@ -12,6 +12,7 @@ mod source;
 mod mapping;
 mod plan;
 mod scan;
+mod quick;
 mod keys;
 mod field;
 mod compile;
@@ -98,6 +99,11 @@ impl Decoder {
     /// Length of [`crate::event::Decision::context`] of every decision.
     pub fn context_dimension(&self) -> usize {
         self.fields.decision.context_dimension
+    }
+
+    /// Whether decisions can have a propensity at all.
+    pub fn reads_propensity(&self) -> bool {
+        self.fields.decision.propensity.is_some() || self.fields.decision.log_prob.is_some()
     }
 
     /// Length of the embedding of every decision that carries one; 0 when the mapping reads none.

@@ -152,6 +152,7 @@ impl<'s, 'de> Reader<'s, 'de> {
             context: self.context(fields, element)?,
             candidates,
             propensity: self.propensity(fields, element)?,
+            position: self.position(fields, element)?,
             reward: self.optional_number(fields.reward.as_ref(), element)?.unwrap_or(0.0),
             item: boxed(item),
         })
@@ -254,6 +255,19 @@ impl<'s, 'de> Reader<'s, 'de> {
         }
         let detail = format!("a probability of {propensity:?} is not in (0, 1]");
         Err(Malformed::field(MalformedReason::BadPropensity, name, detail))
+    }
+
+    fn position(&self, fields: &DecisionFields, element: Element) -> Result<Option<u32>, Malformed> {
+        match self.optional_number(fields.position.as_ref(), element)? {
+            Some(number) if number >= 0.0 && number <= f64::from(u32::MAX) && number.fract() == 0.0 => {
+                Ok(Some(number as u32))
+            }
+            Some(number) => {
+                let detail = format!("{number:?} is not a whole number from 0");
+                Err(Malformed::field(MalformedReason::NumberOutOfRange, "position", detail))
+            }
+            None => Ok(fields.is_slate.then(|| u32::try_from(element).unwrap_or(u32::MAX))),
+        }
     }
 
     /// `None` for a kind of feedback that is left out on purpose.

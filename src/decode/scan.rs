@@ -1,4 +1,4 @@
-//! One strict pass over a document.
+//! One strict pass over a document; most take the short way of [`super::quick`] first and need no other.
 //!
 //! Everything is visited, also what nobody asked for: `serde_json` does not look for duplicate keys, and skips ignored
 //! strings without looking for lone surrogates. What the plan names is kept, borrowed from the document.
@@ -14,7 +14,7 @@ use super::mapping::Limits;
 use super::plan::{Collect, Node, Plan, Scope};
 
 /// What was found at the places of a plan.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Scan<'de> {
     /// The record's slots, then those of each element.
     pub slots: Vec<Found<'de>>,
@@ -66,6 +66,14 @@ pub(super) fn scan<'de>(bytes: &'de [u8], plan: &Plan, limits: &Limits) -> Resul
     }
     let text =
         std::str::from_utf8(bytes).map_err(|error| Malformed::document(MalformedReason::NotUtf8, error.to_string()))?;
+    match super::quick::scan(text, plan, limits) {
+        Some(scan) => Ok(scan),
+        None => strictly(text, plan, limits),
+    }
+}
+
+/// The judge of what is malformed, and the reference for the short way.
+pub(super) fn strictly<'de>(text: &'de str, plan: &Plan, limits: &Limits) -> Result<Scan<'de>, Malformed> {
     let slots = std::iter::repeat_with(Found::default).take(plan.slots(Scope::Record)).collect();
     let scan = Scan { slots, numbers: Vec::new(), ids: Vec::new(), slate: Slate::Absent };
     let mut walk = Walk { scan, fault: None, plan, limits };

@@ -24,6 +24,12 @@ impl Alarm {
         if kappa == self.kappa { self } else { Alarm::new(kappa) }
     }
 
+    /// Goes on while kappa moves a little.
+    pub fn follow(&mut self, kappa: f64) {
+        self.passing *= kappa / self.kappa;
+        self.kappa = kappa;
+    }
+
     pub fn horizon(&self) -> usize {
         (16.0 / self.kappa).ceil() as usize
     }

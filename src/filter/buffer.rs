@@ -10,7 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Action, Actions, Batch};
-use crate::window::{Cut, Score};
+use crate::window::{Cut, Level, Score};
 
 /// A step that passed the filter, as the learner will need it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -192,7 +192,7 @@ impl Buffer {
         let drawn = self.state.generator.random_range(0..self.state.steps.len() as u64) as usize;
         self.state.draws += 1;
         let step = Arc::clone(&self.state.steps[drawn]);
-        let weight = cut.map_or(1.0, |cut| cut.weight(step.score));
+        let weight = cut.map_or(1.0, |cut| weight_at(cut, step.score));
         if weight > 0.0 {
             self.push_row(&step, weight, cut, batches);
         } else {
@@ -210,6 +210,11 @@ impl Buffer {
             self.state.batches += 1;
         }
     }
+}
+
+/// What keeps everything keeps also what lies below all that the window has seen.
+fn weight_at(cut: &Cut, score: Score) -> f64 {
+    if cut.level == Level::ONE { 1.0 } else { cut.weight(score) }
 }
 
 fn assemble_batch(number: u64, rows: &[Row]) -> Batch {

@@ -7,6 +7,8 @@
 
 mod alarm;
 mod buffer;
+pub mod curriculum;
+mod drift;
 mod shares;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,9 @@ use crate::time::{EventTime, Span};
 use crate::window::{Cut, Level, Score, Window, WindowState};
 use alarm::Alarm;
 pub use buffer::{AdmittedStep, Buffer, BufferRules, BufferState, ReplayRatio};
+use curriculum::Course;
+pub use curriculum::Curriculum;
+use drift::Drift;
 use shares::Shares;
 
 /// What happened to a unit, and why.
@@ -68,8 +73,11 @@ pub enum WarmUp {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilterRules {
-    /// In (0, 1].
+    /// In (0, 1]. Where a curriculum moves it, `ess` starts here.
     pub kappa: f64,
+    pub curriculum: Curriculum,
+    /// Of what a curriculum draws.
+    pub seed: u64,
     /// Units, at least the warm-up.
     pub window: usize,
     pub max_age: Option<Span>,
@@ -80,6 +88,8 @@ pub struct FilterRules {
     pub max_share_per_user: f64,
     /// Watch for a threshold that admits nothing, or far too much, and shorten the window.
     pub max_silence: bool,
+    /// Shorten the window when the mean of the scores has moved, by a sum of so many standard deviations.
+    pub drift_threshold: Option<f64>,
 }
 
 /// The window, the level and the guards around them.
@@ -87,8 +97,10 @@ pub struct FilterRules {
 pub struct Filter {
     rules: FilterRules,
     window: Window,
+    course: Course,
     level: f64,
     alarm: Alarm,
+    drift: Drift,
     shares: Shares,
     totals: FilterTotals,
 }
@@ -109,16 +121,19 @@ pub struct FilterTotals {
     pub filtered_user_share: u64,
     /// Times the alarm shortened the window.
     pub alarms: u64,
+    /// Times the window was shortened because the scores' mean had moved.
+    pub drifts: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FilterState {
     pub window: WindowState,
-    pub kappa: f64,
+    pub course: Course,
     /// The present threshold; follows from the window and the level.
     pub threshold: Option<f32>,
     pub level: f64,
     pub alarm: Alarm,
+    pub drift: Drift,
     pub shares: Shares,
     pub totals: FilterTotals,
 }
@@ -137,6 +152,12 @@ pub fn judge(score: Score, cut: &Cut) -> (Verdict, Reason, f64) {
     }
 }
 
+impl FilterState {
+    pub fn kappa(&self) -> f64 {
+        self.course.kappa()
+    }
+}
+
 impl FilterTotals {
     /// The admitted mass per judged unit: what kappa asks for. `None` before the first.
     pub fn admitted_share(&self) -> Option<f64> {
@@ -147,9 +168,11 @@ impl FilterTotals {
 impl Filter {
     pub fn new(rules: FilterRules) -> Filter {
         let window = Window::new(rules.window, rules.max_age);
-        let alarm = Alarm::new(rules.kappa);
-        let shares = Shares::new(rules.kappa, rules.max_share_per_user);
-        Filter { level: rules.kappa, window, alarm, shares, totals: FilterTotals::default(), rules }
+        let course = Course::new(rules.curriculum, rules.kappa, rules.seed);
+        let kappa = course.kappa();
+        let shares = Shares::new(kappa, rules.max_share_per_user);
+        let (alarm, drift, totals) = (Alarm::new(kappa), Drift::default(), FilterTotals::default());
+        Filter { level: kappa, window, course, alarm, drift, shares, totals, rules }
     }
 
     /// Units the window needs before it decides anything.
@@ -169,12 +192,33 @@ impl Filter {
         if judgement.cut.is_some() {
             self.adjust(judgement.weight, user);
         }
+        if let (Some(score), Some(threshold)) = (score, self.rules.drift_threshold)
+            && self.drift.record(f64::from(score.value()), threshold)
+        {
+            self.window.keep_last(self.alarm.horizon());
+            self.totals.drifts += 1;
+        }
         judgement
+    }
+
+    /// A batch went to the learner: the moment at which a curriculum moves kappa.
+    pub fn note_batch(&mut self) {
+        let before = self.course.kappa();
+        self.course.advance(self.rules.curriculum, &self.window);
+        let kappa = self.course.kappa();
+        if kappa == before {
+            return;
+        }
+        // The level keeps what its feedback has learned about this log.
+        self.level = (self.level * kappa / before).min(1.0);
+        self.alarm.follow(kappa);
+        let shares = std::mem::replace(&mut self.shares, Shares::new(kappa, 1.0));
+        self.shares = shares.tuned(kappa, self.rules.max_share_per_user);
     }
 
     fn judge_next(&mut self, score: Option<Score>, user: &str) -> Judgement {
         let level = Level::new(self.level);
-        let warm = self.window.len() >= Filter::warmup_len(self.rules.kappa).min(self.rules.window);
+        let warm = self.window.len() >= Filter::warmup_len(self.kappa()).min(self.rules.window);
         let cut = if warm && score.is_some() { self.window.quantile(level) } else { None };
         let (verdict, reason, weight) = match (score, &cut) {
             (None, _) => (Verdict::Hold, Reason::NoBaseline, 0.0),
@@ -212,7 +256,7 @@ impl Filter {
 
     /// level += gamma (kappa - weight): after every judged unit, never per batch of polled records.
     fn adjust(&mut self, weight: f64, user: &str) {
-        let kappa = self.rules.kappa;
+        let kappa = self.kappa();
         let highest = kappa.max((20.0 * kappa).min(0.98));
         self.level = (self.level + self.rules.level_rate * (kappa - weight)).clamp(kappa / 50.0, highest);
         self.shares.record(user, weight > 0.0);
@@ -227,8 +271,9 @@ impl Filter {
         &self.totals
     }
 
+    /// The share of the mass to keep, where the curriculum has moved it.
     pub fn kappa(&self) -> f64 {
-        self.rules.kappa
+        self.course.kappa()
     }
 
     pub fn level(&self) -> f64 {
@@ -247,16 +292,18 @@ impl Filter {
     pub fn snapshot(&mut self) -> FilterState {
         FilterState {
             window: self.window.save(),
-            kappa: self.rules.kappa,
+            course: self.course.clone(),
             threshold: self.cut().map(|cut| cut.threshold.value()),
             level: self.level,
             alarm: self.alarm.clone(),
+            drift: self.drift.clone(),
             shares: self.shares.clone(),
             totals: self.totals,
         }
     }
 
-    /// Takes over a saved state. Kappa and the limits are those of the present rules: they may be tuned at a restart.
+    /// Takes over a saved state. The limits, and kappa where no curriculum has moved it, are those of the present rules: they
+    /// may be tuned at a restart.
     pub fn restore(rules: FilterRules, state: FilterState) -> Result<Filter, String> {
         let window = Window::restore(rules.window, rules.max_age, state.window).map_err(|error| error.to_string())?;
         if !state.level.is_finite() {
@@ -265,8 +312,12 @@ impl Filter {
         let mut filter = Filter::new(rules);
         filter.window = window;
         filter.level = state.level;
-        filter.alarm = state.alarm.tuned(filter.rules.kappa);
-        filter.shares = state.shares.tuned(filter.rules.kappa, filter.rules.max_share_per_user);
+        let rules = &filter.rules;
+        filter.course = state.course.tuned(rules.curriculum, rules.kappa, rules.seed);
+        let kappa = filter.course.kappa();
+        filter.alarm = state.alarm.tuned(kappa);
+        filter.drift = state.drift;
+        filter.shares = state.shares.tuned(kappa, rules.max_share_per_user);
         filter.totals = state.totals;
         Ok(filter)
     }

@@ -6,12 +6,15 @@ use crate::batch::{Action, Batch};
 fn rules(kappa: f64) -> FilterRules {
     FilterRules {
         kappa,
+        curriculum: Curriculum::Fixed,
+        seed: 1,
         window: 2_000,
         max_age: None,
         level_rate: 0.005,
         warmup: WarmUp::Hold,
         max_share_per_user: 1.0,
         max_silence: true,
+        drift_threshold: None,
     }
 }
 
@@ -217,4 +220,64 @@ proptest! {
         };
         prop_assert_eq!(run(None), run(Some(crash)));
     }
+}
+
+#[test]
+fn at_kappa_one_everything_is_admitted_and_drawn_with_weight_one() {
+    let mut filter = Filter::new(FilterRules { warmup: WarmUp::Admit, ..rules(1.0) });
+    let mut buffer =
+        Buffer::new(BufferRules { capacity: 500, batch: 64, replay_ratio: ReplayRatio::Fixed(2.0), seed: 3 });
+    let mut batches = Vec::new();
+    for (index, value) in stream(9, 6_000).into_iter().enumerate() {
+        let judgement = filter.consider(score(value), 1, "u", EventTime::FIRST);
+        assert_eq!((judgement.verdict, judgement.weight), (Verdict::Admit, 1.0), "unit {index} of score {value}");
+        let action = Action::Embedding([0.0].into());
+        let step = AdmittedStep { state: [].into(), action, score: Score::new(value).unwrap(), propensity: None };
+        buffer.admit(step, judgement.weight, judgement.cut.as_ref(), &mut batches);
+    }
+    assert_eq!((buffer.draws(), buffer.stale_draws()), (12_000, 0));
+    assert!(batches.iter().all(|batch: &Batch| batch.weights.iter().all(|weight| *weight == 1.0)));
+}
+
+#[test]
+fn a_moving_kappa_is_followed_and_survives_a_restore() {
+    let moving = FilterRules { curriculum: Curriculum::Paper, drift_threshold: Some(50.0), ..rules(0.1) };
+    let mut straight = Filter::new(moving.clone());
+    let mut resumed = Filter::new(moving.clone());
+    let (mut admitted, mut judged) = (0.0, 0.0);
+    // Exponential scores: the rule ends at its floor.
+    for (index, value) in stream(4, 16_000).into_iter().take(4_000).cycle().take(16_000).enumerate() {
+        let value = -(1.0 - value.clamp(0.0, 0.999_999)).ln();
+        if index % 997 == 0 {
+            resumed = Filter::restore(moving.clone(), resumed.snapshot()).unwrap();
+        }
+        let judgement = straight.consider(score(value), 1, "u", EventTime::FIRST);
+        assert_eq!(resumed.consider(score(value), 1, "u", EventTime::FIRST), judgement, "unit {index}");
+        if index % 32 == 0 {
+            straight.note_batch();
+            resumed.note_batch();
+        }
+        if index >= 8_000 {
+            (admitted, judged) = (admitted + judgement.weight, judged + 1.0);
+        }
+    }
+    assert_eq!(postcard::to_stdvec(&straight.snapshot()), postcard::to_stdvec(&resumed.snapshot()));
+    assert!((straight.kappa() - 0.05).abs() < 0.01, "kappa {}", straight.kappa());
+    let share = admitted / judged;
+    assert!((share - 0.05).abs() < 0.015, "admitted {share}");
+}
+
+#[test]
+fn a_drift_shortens_the_window_and_is_counted() {
+    let mut watching = Filter::new(FilterRules { drift_threshold: Some(50.0), ..rules(0.1) });
+    let mut plain = Filter::new(rules(0.1));
+    let mut lengths = Vec::new();
+    for (index, value) in stream(6, 8_000).into_iter().take(2_000).cycle().take(4_000).enumerate() {
+        let value = if index < 3_000 { value } else { value + 0.4 };
+        watching.consider(score(value), 1, "u", EventTime::FIRST);
+        plain.consider(score(value), 1, "u", EventTime::FIRST);
+        lengths.push(watching.window_len());
+    }
+    assert_eq!((watching.totals().drifts, plain.totals().drifts), (1, 0));
+    assert!(lengths[3_000..3_200].contains(&160), "{:?}", &lengths[3_000..3_200]);
 }

@@ -18,7 +18,7 @@ pub struct Adam {
 }
 
 /// A step that has been computed but not made.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Proposal {
     pub values: Vec<Vec<f32>>,
     first: Vec<Vec<f32>>,

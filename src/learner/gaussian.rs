@@ -3,7 +3,7 @@
 //! With z = (a - mu) / sigma, per dimension: d log pi / d mu = z / sigma, d log pi / d log sigma = z^2 - 1. A far
 //! action (|z| > 1) of negative weight therefore shrinks sigma, a near one widens it.
 
-use super::HeadGradients;
+use super::heads::HeadGradients;
 
 const LN_TWO_PI: f64 = 1.837_877_066_409_345_5;
 
@@ -16,7 +16,8 @@ pub fn gradients(means: &[f32], log_sigma: &[f32], actions: &[f32], weights: &[f
 
     let mut to_mean = vec![0.0_f32; means.len()];
     let mut to_log_sigma = vec![0.0_f32; dimension];
-    let (mut loss, mut log_likelihood, mut distance, mut action_squares) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+    let (mut loss, mut distance, mut action_squares) = (0.0_f64, 0.0_f64, 0.0_f64);
+    let (mut log_probabilities, mut remoteness) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
     let each_row = means.chunks_exact(dimension).zip(actions.chunks_exact(dimension)).zip(weights);
     for (((mean, action), &weight), to_mean) in each_row.zip(to_mean.chunks_exact_mut(dimension)) {
         let scale = weight / rows as f32;
@@ -32,7 +33,8 @@ pub fn gradients(means: &[f32], log_sigma: &[f32], actions: &[f32], weights: &[f
         }
         let log_probability = -0.5 * f64::from(squares) - log_volume;
         loss -= f64::from(scale) * log_probability;
-        log_likelihood += log_probability;
+        log_probabilities.push(log_probability);
+        remoteness.push(f64::from(squares) / dimension as f64);
         distance += f64::from(gap_squares).sqrt();
         action_squares += f64::from(size_squares);
     }
@@ -43,7 +45,8 @@ pub fn gradients(means: &[f32], log_sigma: &[f32], actions: &[f32], weights: &[f
         output: to_mean,
         own: Some(to_log_sigma),
         loss,
-        log_likelihood: log_likelihood / rows,
+        log_probabilities,
+        remoteness,
         mean_distance: distance / rows,
         distance_ratio: distance / rows / ((action_squares / rows).sqrt() + sigma_squares.sqrt()),
     }

@@ -12,18 +12,8 @@ use crate::policy::{
 
 /// All tensors of a policy that has seen nothing yet.
 pub fn tensors(settings: &LearnerSettings) -> Vec<Tensor> {
-    let mut generator = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
-    let mut tensors = Vec::new();
-    let mut inputs = settings.state_dimension.max(1);
-    let outputs = settings.hidden.iter().copied().chain([settings.head().dimension()]);
-    for (layer, width) in outputs.enumerate() {
-        let bound = 1.0 / (inputs as f32).sqrt();
-        let weight = uniform(&mut generator, inputs * width, bound);
-        let bias = uniform(&mut generator, width, bound);
-        tensors.push(Tensor::new(weight_name(layer), vec![inputs, width], weight));
-        tensors.push(Tensor::new(bias_name(layer), vec![width], bias));
-        inputs = width;
-    }
+    let outputs = settings.head().dimension();
+    let mut tensors = trunk(settings.seed, settings.state_dimension, &settings.hidden, outputs);
     match &settings.policy {
         PolicyKind::Gaussian { dimension, sigma } => {
             tensors.push(Tensor::new(LOG_SIGMA, vec![*dimension], log_sigma(*dimension, *sigma)));
@@ -51,6 +41,22 @@ pub fn critic(settings: &LearnerSettings) -> Vec<Tensor> {
     let bias = uniform(&mut generator, CRITIC_WIDTH, bound);
     let output = uniform(&mut generator, CRITIC_WIDTH, 1.0 / (CRITIC_WIDTH as f32).sqrt());
     Tilt::named(settings.head(), weight, bias, output)
+}
+
+/// Weights and biases in turn, from a state through hidden layers to an output.
+pub fn trunk(seed: u64, state_dimension: usize, hidden: &[usize], outputs: usize) -> Vec<Tensor> {
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut tensors = Vec::new();
+    let mut inputs = state_dimension.max(1);
+    for (layer, width) in hidden.iter().copied().chain([outputs]).enumerate() {
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let weight = uniform(&mut generator, inputs * width, bound);
+        let bias = uniform(&mut generator, width, bound);
+        tensors.push(Tensor::new(weight_name(layer), vec![inputs, width], weight));
+        tensors.push(Tensor::new(bias_name(layer), vec![width], bias));
+        inputs = width;
+    }
+    tensors
 }
 
 /// The first log sigma, and the only one where sigma is fixed.

@@ -7,16 +7,21 @@
 //!
 //! The loss is -(1/rows) sum_i w_i log pi(a_i | s_i); [`objective`] makes the weights, [`gaussian`] and [`softmax`] the
 //! gradient with respect to the trunk's output, [`network`] carries it through the trunk, [`adam`] makes the step.
+//! [`estimators`] are what some objectives have to learn beside the policy.
 //!
 //! Architecture invariant: the only module that knows burn, and in it only [`network`] does.
 
 pub mod adam;
 mod critic;
-mod gaussian;
+mod estimators;
+pub mod gaussian;
 mod guard;
+pub mod heads;
 mod initial;
+mod items;
 mod network;
 pub mod objective;
+mod remoteness;
 mod settings;
 mod softmax;
 mod state;
@@ -29,10 +34,15 @@ use thiserror::Error;
 use self::adam::{Adam, Proposal};
 use self::critic::Critic;
 pub use self::critic::CriticReport;
+use self::estimators::{Estimates, Estimators};
 pub use self::guard::Refusal;
 use self::guard::{Guard, Signs, Snapshot};
+use self::heads::View;
 use self::network::Network;
-pub use self::objective::{Objective, Temperature, UnknownObjective};
+pub use self::objective::{CrrWeight, Objective, Temperature, UnknownObjective};
+use self::objective::{RowWeights, Rows};
+use self::remoteness::Balance;
+pub use self::remoteness::Taper;
 pub use self::settings::{GuardSettings, LearnerSettings, PolicyKind, SettingsError, Sigma, Tilt, Vectors};
 pub use self::state::Parts;
 use crate::batch::{Actions, Batch};
@@ -47,6 +57,7 @@ pub struct Learner {
     guard: Guard,
     /// What trains the policy's tilt; `None` exactly when the tilt is off.
     critic: Option<Critic>,
+    estimators: Estimators,
     counters: Counters,
     /// Room for the next step; not state.
     proposal: Proposal,
@@ -69,6 +80,8 @@ pub struct Counters {
     pub critic_refused: u64,
     /// Matured steps up to the last critic batch.
     pub decisions: u64,
+    /// Applied updates of `remoteness` without their negatives, which would have had no stable point.
+    pub negatives_dropped: u64,
 }
 
 /// What one batch did.
@@ -123,16 +136,11 @@ pub enum LearnerError {
     Optimizer(&'static str),
 }
 
-/// What a head makes of the trunk's output.
-struct HeadGradients {
-    /// With respect to the trunk's output.
-    output: Vec<f32>,
-    /// With respect to the head's own tensor, where it has one that learns.
-    own: Option<Vec<f32>>,
-    loss: f64,
-    log_likelihood: f64,
-    mean_distance: f64,
-    distance_ratio: f64,
+/// Weights of a batch, and what they leave to be remembered if the update happens.
+struct Weighed {
+    rows: RowWeights,
+    balance: Option<Balance>,
+    negatives_dropped: bool,
 }
 
 impl Learner {
@@ -154,39 +162,45 @@ impl Learner {
     }
 
     fn update_checked(&mut self, batch: &Batch) -> UpdateReport {
-        let mut rows =
-            objective::row_weights(self.settings.objective, &batch.scores, &batch.thresholds, &batch.weights);
-        objective::apply_propensities(&mut rows.weights, &batch.propensities, self.settings.propensity_power);
-
         let items_before = self.policy.items();
-        self.grow_to(items_in(&batch.actions));
-        let (gradients, head) = self.gradients(batch, &rows.weights);
+        self.fit_items(items_before.max(items::count(&batch.actions)));
+        let states = if self.settings.state_dimension == 0 { &vec![1.0; batch.rows] } else { &batch.states };
+        let estimates = self.estimators.look(&self.network, &self.settings, states, batch);
+
+        let mut weighed = None;
+        let (gradients, head) = self
+            .view(batch)
+            .gradients(states, |output| weighed.insert(self.weigh(output, batch, &estimates)).rows.weights.clone());
         let gradient_norm = adam::norm(gradients.iter().flatten().map(Vec::as_slice));
         let signs = Signs { loss: head.loss, gradient_norm, distance_ratio: head.distance_ratio };
 
         let judged = self.guard.judge(signs, &self.settings.guard);
         let mut is_rollback = false;
+        let balance = weighed.as_ref().and_then(|weighed| weighed.balance);
         let outcome = match judged.and_then(|()| self.propose(&gradients, gradient_norm)) {
             Ok(()) => {
-                self.apply();
+                self.apply(balance);
                 Outcome::Applied
             }
             Err(refusal) => {
-                self.shrink_to(items_before);
+                self.fit_items(items_before);
                 is_rollback = self.refuse(refusal);
                 Outcome::Refused(refusal)
             }
         };
-        self.counters.uniform_fallbacks += u64::from(rows.is_uniform_fallback);
+        let is_uniform_fallback = weighed.as_ref().is_some_and(|weighed| weighed.rows.is_uniform_fallback);
+        self.counters.uniform_fallbacks += u64::from(is_uniform_fallback);
+        let dropped = outcome == Outcome::Applied && weighed.as_ref().is_some_and(|weighed| weighed.negatives_dropped);
+        self.counters.negatives_dropped += u64::from(dropped);
         UpdateReport {
             outcome,
             loss: head.loss,
             gradient_norm,
-            log_likelihood: head.log_likelihood,
-            effective_sample_size: rows.effective_sample_size,
-            kept_std: rows.kept_std,
+            log_likelihood: head.log_likelihood(),
+            effective_sample_size: weighed.as_ref().map_or(0.0, |weighed| weighed.rows.effective_sample_size),
+            kept_std: weighed.as_ref().map_or(0.0, |weighed| weighed.rows.kept_std),
             mean_distance: head.mean_distance,
-            is_uniform_fallback: rows.is_uniform_fallback,
+            is_uniform_fallback,
             is_rollback,
         }
     }
@@ -207,7 +221,7 @@ impl Learner {
     fn from_policy(settings: LearnerSettings, policy: Policy) -> Result<Learner, LearnerError> {
         let adam = Adam::new(policy.tensors());
         let guard = Guard::new(Snapshot { tensors: policy.tensors().to_vec(), adam: adam.clone() });
-        Learner::from_state(settings, policy, adam, guard, None, Counters::default())
+        Learner::from_state(settings, policy, adam, guard, Estimators::default(), None, Counters::default())
     }
 
     fn from_state(
@@ -215,53 +229,62 @@ impl Learner {
         policy: Policy,
         adam: Adam,
         guard: Guard,
+        mut estimators: Estimators,
         critic: Option<Adam>,
         counters: Counters,
     ) -> Result<Learner, LearnerError> {
         let network = Network::new(settings.threads).map_err(LearnerError::Threads)?;
+        estimators.fit(&settings, &policy);
         let (policy, critic) = critic::fitted(&settings, policy, critic, counters.decisions)?;
-        Ok(Learner { settings, network, policy, adam, guard, critic, counters, proposal: Proposal::default() })
+        Ok(Learner {
+            settings,
+            network,
+            policy,
+            adam,
+            guard,
+            estimators,
+            critic,
+            counters,
+            proposal: Proposal::default(),
+        })
     }
 
-    /// Gradients of the loss, one for each tensor of the policy; `None` where a tensor does not learn.
-    fn gradients(&self, batch: &Batch, weights: &[f32]) -> (Vec<Option<Vec<f32>>>, HeadGradients) {
-        let states = if self.settings.state_dimension == 0 { vec![1.0; batch.rows] } else { batch.states.clone() };
-        let mut head = None;
-        let trunk = self.network.gradients(self.policy.trunk(), states, batch.rows, |output| {
-            let mut found = self.head_gradients(output, batch, weights);
-            let to_output = std::mem::take(&mut found.output);
-            head = Some(found);
-            to_output
-        });
-        let mut head = head.unwrap_or_else(|| HeadGradients::unknown(0));
-        let mut gradients: Vec<Option<Vec<f32>>> = trunk.into_iter().map(Some).collect();
-        if gradients.len() < self.policy.tensors().len() {
-            gradients.push(head.own.take());
+    fn view<'a>(&'a self, batch: &'a Batch) -> View<'a> {
+        View { network: &self.network, settings: &self.settings, policy: &self.policy, batch }
+    }
+
+    /// What each row weighs, given what the trunk makes of its state.
+    fn weigh(&self, output: &[f32], batch: &Batch, estimates: &Estimates) -> Weighed {
+        let mut objective = self.settings.objective;
+        let (mut log_ratios, mut tapers) = (Vec::new(), Vec::new());
+        let (mut balance, mut negatives_dropped) = (None, false);
+        if let Objective::Remoteness { taper } = objective {
+            let remoteness = self.view(batch).measure(output).remoteness;
+            let next;
+            (tapers, next, negatives_dropped) = self.estimators.balance.tapers(taper, &batch.scores, &remoteness);
+            balance = Some(next);
         }
-        (gradients, head)
-    }
-
-    fn head_gradients(&self, output: &[f32], batch: &Batch, weights: &[f32]) -> HeadGradients {
-        match (&self.settings.policy, &batch.actions, self.policy.tensors().last()) {
-            (PolicyKind::Gaussian { sigma, .. }, Actions::Embeddings { values, .. }, Some(log_sigma)) => {
-                let mut head = gaussian::gradients(output, &log_sigma.values, values, weights);
-                if matches!(sigma, Sigma::Fixed(_)) {
-                    head.own = None;
+        if let Objective::Bppo { .. } = objective {
+            match &estimates.behavior {
+                // Where there is no behavior to keep close to, the policy imitates as the estimate of it does.
+                None => objective = Objective::Bc,
+                Some(behavior) => {
+                    let policy = self.view(batch).measure(output).log_probabilities;
+                    log_ratios = policy.iter().zip(behavior).map(|(policy, behavior)| policy - behavior).collect();
                 }
-                head
             }
-            (PolicyKind::Softmax { vectors }, Actions::Items { chosen, candidates }, _) => {
-                let vectors = softmax::Vectors {
-                    values: self.policy.item_vectors(),
-                    dimension: self.settings.head().dimension(),
-                    is_learned: matches!(vectors, Vectors::Learned { .. }),
-                };
-                let shown = softmax::Shown { chosen, candidates };
-                softmax::gradients(&self.network, output, &vectors, &shown, weights)
-            }
-            // `check` refuses a batch of the other kind before anything is computed.
-            (PolicyKind::Gaussian { .. } | PolicyKind::Softmax { .. }, _, _) => HeadGradients::unknown(output.len()),
         }
+        let rows = Rows {
+            scores: &batch.scores,
+            thresholds: &batch.thresholds,
+            atom_weights: &batch.weights,
+            values: &estimates.values,
+            log_ratios: &log_ratios,
+            tapers: &tapers,
+        };
+        let mut rows = objective::row_weights(objective, &rows);
+        objective::apply_propensities(&mut rows.weights, &batch.propensities, self.settings.propensity_power);
+        Weighed { rows, balance, negatives_dropped }
     }
 
     /// Computes the step that the gradients lead to, and looks at where it would end.
@@ -275,11 +298,12 @@ impl Learner {
         self.guard.judge_parameters(norm, count, &self.settings.guard)
     }
 
-    fn apply(&mut self) {
+    fn apply(&mut self, balance: Option<Balance>) {
         let (policy, adam) = (&self.policy, &self.adam);
         self.guard
             .confirm(&self.settings.guard, || Snapshot { tensors: policy.tensors().to_vec(), adam: adam.clone() });
         self.adam.accept(self.policy.tensors_mut(), &mut self.proposal);
+        self.estimators.accept(balance);
         self.counters.updates = self.counters.updates.saturating_add(1);
     }
 
@@ -299,35 +323,12 @@ impl Learner {
         true
     }
 
-    /// Gives every item number below `items` a vector, where vectors are learned.
-    fn grow_to(&mut self, items: usize) {
-        let Head::Learned { dimension } = self.policy.head() else { return };
-        let (before, seed) = (self.policy.items(), self.settings.seed);
-        let Some(vectors) = self.policy.tensors_mut().last_mut() else { return };
-        for item in before..items {
-            vectors.values.extend(initial::item_vector(seed, item, dimension));
-        }
-        self.fit_item_tensors(before.max(items), dimension);
-    }
-
-    /// Takes the vectors back that a refused batch was the first to need.
-    fn shrink_to(&mut self, items: usize) {
-        let Head::Learned { dimension } = self.policy.head() else { return };
-        if let Some(vectors) = self.policy.tensors_mut().last_mut() {
-            vectors.values.truncate(items * dimension);
-        }
-        self.fit_item_tensors(items, dimension);
-    }
-
-    /// The moments of item vectors are as long as the vectors are.
-    fn fit_item_tensors(&mut self, items: usize, dimension: usize) {
-        if let Some(vectors) = self.policy.tensors_mut().last_mut() {
-            vectors.shape = vec![items, dimension];
-        }
-        for moments in [&mut self.adam.first, &mut self.adam.second] {
-            if let Some(moments) = moments.last_mut() {
-                moments.resize(items * dimension, 0.0);
-            }
+    /// Vectors for exactly so many items, in the policy and in the estimate of the behavior.
+    fn fit_items(&mut self, items: usize) {
+        let seed = self.settings.seed;
+        items::fit(&mut self.policy, &mut self.adam, seed, items);
+        if let Some(behavior) = &mut self.estimators.behavior {
+            items::fit(&mut behavior.policy, &mut behavior.adam, seed, items);
         }
     }
 
@@ -357,7 +358,7 @@ impl Learner {
                     Vectors::Learned { capacity, .. } => *capacity,
                     Vectors::Given(vectors) => vectors.items(),
                 };
-                match all_items(&batch.actions).find(|&item| item as usize >= capacity) {
+                match items::all(&batch.actions).find(|&item| item as usize >= capacity) {
                     Some(item) => Err(BatchError::Item { number, item, capacity }),
                     None => Ok(()),
                 }
@@ -372,32 +373,4 @@ impl Counters {
     pub fn refused(&self) -> u64 {
         self.refused_not_finite + self.refused_distance + self.refused_gradient + self.refused_size
     }
-}
-
-impl HeadGradients {
-    /// What makes the guard refuse, for a combination that the types allow and `check` does not.
-    fn unknown(outputs: usize) -> HeadGradients {
-        HeadGradients {
-            output: vec![f32::NAN; outputs],
-            own: None,
-            loss: f64::NAN,
-            log_likelihood: f64::NAN,
-            mean_distance: f64::NAN,
-            distance_ratio: f64::NAN,
-        }
-    }
-}
-
-/// Chosen items and candidates of all rows; none where actions are embeddings.
-fn all_items(actions: &Actions) -> impl Iterator<Item = u32> {
-    let (chosen, candidates) = match actions {
-        Actions::Items { chosen, candidates } => (&chosen[..], &candidates[..]),
-        Actions::Embeddings { .. } => (&[][..], &[][..]),
-    };
-    chosen.iter().chain(candidates.iter().flatten().flat_map(|set| set.iter())).copied()
-}
-
-/// One more than the greatest item number.
-fn items_in(actions: &Actions) -> usize {
-    all_items(actions).max().map_or(0, |item| item as usize + 1)
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::HeadGradients;
+use super::heads::HeadGradients;
 use super::network::Network;
 use crate::policy::inner_product;
 
@@ -37,7 +37,7 @@ pub fn gradients(
         to_query: vec![0.0; queries.len()],
         to_vectors: if vectors.is_learned { vec![0.0; vectors.values.len()] } else { Vec::new() },
         loss: 0.0,
-        log_likelihood: 0.0,
+        log_probabilities: vec![0.0; weights.len()],
     };
     let scales: Vec<f32> = weights.iter().map(|weight| weight / weights.len() as f32).collect();
     let rows = Rows { queries, vectors, chosen: shown.chosen, scales: &scales };
@@ -55,7 +55,8 @@ pub fn gradients(
         output: sums.to_query,
         own: vectors.is_learned.then_some(sums.to_vectors),
         loss: sums.loss,
-        log_likelihood: sums.log_likelihood / weights.len() as f64,
+        remoteness: sums.log_probabilities.iter().map(|log_probability| -log_probability).collect(),
+        log_probabilities: sums.log_probabilities,
         mean_distance: 0.0,
         distance_ratio: 0.0,
     }
@@ -74,13 +75,13 @@ struct Sums {
     to_query: Vec<f32>,
     to_vectors: Vec<f32>,
     loss: f64,
-    log_likelihood: f64,
+    log_probabilities: Vec<f64>,
 }
 
 impl Sums {
-    fn add(&mut self, scale: f32, log_probability: f64) {
+    fn add(&mut self, row: usize, scale: f32, log_probability: f64) {
         self.loss -= f64::from(scale) * log_probability;
-        self.log_likelihood += log_probability;
+        self.log_probabilities[row] = log_probability;
     }
 }
 
@@ -98,7 +99,7 @@ impl Rows<'_> {
         let mut logits: Vec<f32> = items.iter().map(|&item| inner_product(query, vector_of(item))).collect();
         let place = items.partition_point(|&item| item < chosen);
         let log_probability = to_gradient(&mut logits, place, self.scales[row]);
-        sums.add(self.scales[row], log_probability);
+        sums.add(row, self.scales[row], log_probability);
         for (&item, &to_logit) in items.iter().zip(&logits) {
             add_scaled(&mut sums.to_query[row * d..(row + 1) * d], to_logit, vector_of(item));
             if self.vectors.is_learned {
@@ -118,7 +119,7 @@ impl Rows<'_> {
             let mut logits = queries.times(&all.transposed()).into_values();
             for (&row, logits) in block.iter().zip(logits.chunks_exact_mut(items)) {
                 let log_probability = to_gradient(logits, self.chosen[row] as usize, self.scales[row]);
-                sums.add(self.scales[row], log_probability);
+                sums.add(row, self.scales[row], log_probability);
             }
             let to_logits = network.matrix(logits, block.len(), items);
             let to_queries = to_logits.times(&all).into_values();

@@ -1,20 +1,23 @@
 //! The learner's state as bytes, and back.
 //!
 //! Two parts, because a checkpoint stores and a reader wants them apart: the policy ([`Policy::to_bytes`]), and all the
-//! rest: Adam's moments, the guard with its copy, the moments of the critic, the counters. Equal learners give equal bytes. Reading trusts
+//! rest: Adam's moments, the guard with its copy, the estimators of the objective, the moments of the critic, the
+//! counters. Equal learners give equal bytes. Reading trusts
 //! nothing: every shape is held against the settings, so that bytes which decode also run.
 
 use serde::{Deserialize, Serialize};
 
 use super::adam::Adam;
 use super::critic::Critic;
+use super::estimators::{Behavior, Estimators, Value};
 use super::guard::Guard;
+use super::remoteness::Balance;
 use super::settings::{LearnerSettings, PolicyKind, Sigma, Vectors};
 use super::{Counters, Learner, LearnerError, initial};
 use crate::policy::{Policy, Tensor, Tilt};
 
 /// Version of the optimizer part's byte form.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The learner's state, as a checkpoint keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,9 @@ struct RecordView<'a> {
     adam: &'a Adam,
     guard: &'a Guard,
     critic: Option<&'a Adam>,
+    value: Option<&'a Value>,
+    behavior: Option<BehaviorRecord>,
+    balance: Balance,
     counters: Counters,
 }
 
@@ -38,17 +44,35 @@ struct Record {
     adam: Adam,
     guard: Guard,
     critic: Option<Adam>,
+    value: Option<Value>,
+    behavior: Option<BehaviorRecord>,
+    balance: Balance,
     counters: Counters,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BehaviorRecord {
+    policy: Vec<u8>,
+    adam: Adam,
+    updates: u64,
 }
 
 impl Learner {
     /// Canonical: learners that would go on alike give equal bytes.
     pub fn export(&self) -> Parts {
+        let behavior = self.estimators.behavior.as_ref().map(|behavior| BehaviorRecord {
+            policy: behavior.policy.to_bytes(),
+            adam: behavior.adam.clone(),
+            updates: behavior.updates,
+        });
         let record = RecordView {
             format: FORMAT,
             adam: &self.adam,
             guard: &self.guard,
             critic: self.critic.as_ref().map(Critic::adam),
+            value: self.estimators.value.as_ref(),
+            behavior,
+            balance: self.estimators.balance,
             counters: self.counters,
         };
         // Plain numbers into a growing vector cannot fail; an empty part would be refused on reading.
@@ -81,7 +105,8 @@ impl Learner {
         if let (Some(tilt), Some(adam)) = (policy.tilt(), &record.critic) {
             moments_fit(adam, tilt.tensors())?;
         }
-        Learner::from_state(settings, policy, record.adam, record.guard, record.critic, record.counters)
+        let estimators = restored_estimators(&settings, &policy, record.value, record.behavior, record.balance)?;
+        Learner::from_state(settings, policy, record.adam, record.guard, estimators, record.critic, record.counters)
     }
 
     /// A learner that goes on from a policy alone, with an optimizer that has seen nothing.
@@ -105,6 +130,34 @@ impl Learner {
                 .map(move |(tensor, values)| (format!("{prefix}.{}", tensor.name), &tensor.shape[..], &values[..]))
         }))
     }
+}
+
+fn restored_estimators(
+    settings: &LearnerSettings,
+    policy: &Policy,
+    value: Option<Value>,
+    behavior: Option<BehaviorRecord>,
+    balance: Balance,
+) -> Result<Estimators, LearnerError> {
+    if let Some(value) = &value {
+        if !value.fits(settings) {
+            return Err(LearnerError::Optimizer("the value network does not fit the settings"));
+        }
+        moments_fit(&value.adam, &value.tensors)?;
+    }
+    let behavior = behavior.map(|record| {
+        let estimate = Policy::from_bytes(&record.policy, settings.given_vectors())?;
+        fits(settings, &estimate)?;
+        if estimate.items() != policy.items() {
+            return Err(LearnerError::Optimizer("the estimate of the behavior knows other items than the policy"));
+        }
+        moments_fit(&record.adam, estimate.tensors())?;
+        Ok(Behavior::resumed(record.adam, estimate, record.updates))
+    });
+    if !balance.is_sound() {
+        return Err(LearnerError::Optimizer("the balance of negatives is not finite"));
+    }
+    Ok(Estimators { value, behavior: behavior.transpose()?, balance })
 }
 
 /// Whether the policy has the structure that the settings describe.

@@ -24,6 +24,7 @@ fn decision() -> Decision {
         context: [].into(),
         candidates: None,
         propensity: None,
+        position: None,
         reward: 0.0,
     }
 }

@@ -125,7 +125,7 @@ impl Intake {
     }
 
     /// Takes the record at `offset`; `watch` sees its events. A record that was taken before (a redelivery) changes
-    /// nothing.
+    /// nothing. After the last record of a run comes [`Intake::remember`].
     pub fn observe(
         &mut self,
         offset: Offset,
@@ -138,7 +138,6 @@ impl Intake {
             return Observed::Taken;
         }
         self.state.next = offset.next();
-        self.state.last_record = Some((offset, record_fingerprint(timestamp, value)));
         let counters = &mut self.state.counters;
         counters.records += 1;
         self.state.sample_seen += 1;
@@ -167,6 +166,14 @@ impl Intake {
             }
         };
         self.check_breaker(outcome)
+    }
+
+    /// Takes note of the content of the record that was observed last. Only the last one of a run is ever compared with
+    /// the log again, so only it is worth the hash.
+    pub fn remember(&mut self, offset: Offset, timestamp: Option<i64>, value: Option<&[u8]>) {
+        if self.state.next == offset.next() {
+            self.state.last_record = Some((offset, record_fingerprint(timestamp, value)));
+        }
     }
 
     /// Closes what is open: the range has ended.

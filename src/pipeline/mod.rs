@@ -192,8 +192,7 @@ impl Pipeline {
             self.count_expired(trajectory);
             return;
         }
-        let states: Vec<Vec<f32>> =
-            (0..trajectory.steps.len()).map(|index| self.encoder.encode(&trajectory.steps, index)).collect();
+        let states = self.encoder.encode_all(&trajectory.steps);
         self.feed_critic(trajectory, &states, outputs);
         for scored in self.scorer.score(trajectory, &states) {
             self.totals.units += 1;
@@ -202,8 +201,9 @@ impl Pipeline {
             if judgement.verdict == Verdict::Admit {
                 self.admit(trajectory, &states, &scored, judgement.weight, judgement.cut.as_ref(), outputs);
             }
+            let kappa = self.filter.kappa();
+            (batches_before..self.buffer.batches()).for_each(|_| self.filter.note_batch());
             if self.rules.log_decisions {
-                let kappa = self.rules.filter.kappa;
                 outputs.judged.push(Judged::new(sequence, trajectory, &scored, &judgement, kappa, batches_before));
             }
         }

@@ -5,12 +5,15 @@
 //! can have a report; nothing here knows where they come from.
 //!
 //! * [`chart`]: lines, bands and marks as SVG.
+//! * [`table`]: rows of text.
 //! * [`page`]: the HTML around them.
 
 pub mod chart;
 pub mod page;
+mod table;
 
 pub use chart::{Chart, Level, Mark, Point, Series, Tone};
+pub use table::Table;
 
 /// Everything that the page shows, from top to bottom.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,7 +23,9 @@ pub struct Report {
     pub lead: String,
     /// The few numbers to remember.
     pub headline: Vec<Figure>,
+    pub tables: Vec<Table>,
     pub charts: Vec<Chart>,
+    pub sections: Vec<Section>,
     pub crash: Option<CrashProof>,
     /// How to read the page, in plain words: one paragraph each.
     pub reading: Vec<String>,
@@ -30,6 +35,16 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// The last line: which program, which command.
     pub made_by: String,
+}
+
+/// A part of a report that stands for itself: what was asked, tables, pictures, and what is to be said about them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Section {
+    pub title: String,
+    pub lead: String,
+    pub tables: Vec<Table>,
+    pub charts: Vec<Chart>,
+    pub sentences: Vec<String>,
 }
 
 /// One large number.

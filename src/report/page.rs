@@ -1,7 +1,7 @@
 //! The HTML around the charts.
 
 use super::chart::{Chart, Format, Point, Series, number};
-use super::{CrashProof, Report, ReportError};
+use super::{CrashProof, Report, ReportError, Table};
 
 const STYLE: &str = include_str!("style.css");
 /// Rows of the table of numbers under a chart, evenly spaced over the line.
@@ -18,8 +18,26 @@ pub(super) fn html(report: &Report) -> Result<String, ReportError> {
         lead = escaped(&report.lead),
     ));
     headline(report, &mut page);
+    for (index, table) in report.tables.iter().enumerate() {
+        side_by_side(table, index, &mut page);
+    }
     for (index, chart) in report.charts.iter().enumerate() {
         figure(chart, index, &mut page)?;
+    }
+    let mut charts = report.charts.len();
+    for (index, section) in report.sections.iter().enumerate() {
+        page.put(&format!(
+            "<section class=\"card\" aria-labelledby=\"section-{index}\">\n<h2 id=\"section-{index}\">{}</h2>\n<p>{}</p>\n",
+            escaped(&section.title),
+            escaped(&section.lead),
+        ));
+        section.tables.iter().for_each(|table| page.put(&table.to_html(&table.title)));
+        section.sentences.iter().for_each(|sentence| page.put(&format!("<p>{}</p>\n", escaped(sentence))));
+        page.put("</section>\n");
+        for chart in &section.charts {
+            figure(chart, charts, &mut page)?;
+            charts += 1;
+        }
     }
     if let Some(crash) = &report.crash {
         crash_section(crash, &mut page);
@@ -60,6 +78,15 @@ fn headline(report: &Report, page: &mut Page) {
         ));
     }
     page.put("</dl>\n");
+}
+
+/// A table as a section of its own.
+fn side_by_side(table: &Table, index: usize, page: &mut Page) {
+    page.put(&format!(
+        "<section class=\"card\" aria-labelledby=\"table-{index}\">\n<h2 id=\"table-{index}\">{}</h2>\n{}</section>\n",
+        escaped(&table.title),
+        table.to_html(""),
+    ));
 }
 
 fn figure(chart: &Chart, index: usize, page: &mut Page) -> Result<(), ReportError> {

@@ -20,6 +20,11 @@ fn report() -> Report {
         title: "A <demo> & more".into(),
         lead: "What came of it".into(),
         headline: vec![Figure { label: "Return".into(), value: "5.2".into(), note: "log 2.3".into() }],
+        tables: vec![super::Table {
+            title: "A < B".to_owned(),
+            header: vec!["name".to_owned(), "value".to_owned()],
+            rows: vec![vec!["<b>".to_owned(), "1".to_owned()]],
+        }],
         charts: vec![
             chart(
                 vec![Series::new("policy", Tone::Teal, measured)],
@@ -28,6 +33,7 @@ fn report() -> Report {
             ),
             chart(vec![Series::new("threshold", Tone::Violet, points)], vec![], vec![]),
         ],
+        sections: Vec::new(),
         crash: Some(CrashProof {
             kills: vec![Kill { records_read: 1_234, records_sealed: 1_000, checkpoint: "checkpoint-3".into() }],
             straight_digest: "ab12".into(),

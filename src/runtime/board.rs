@@ -181,6 +181,12 @@ impl Board {
         self.lock().clone()
     }
 
+    /// Updates that the learner has made or refused in this process.
+    pub fn updates(&self) -> u64 {
+        let status = self.lock();
+        status.updates + status.refused_updates
+    }
+
     pub fn begin(
         &self,
         records_total: Option<u64>,

@@ -127,6 +127,7 @@ impl Content {
             ("steps_without_action", totals.steps_without_action),
             ("judged", filter.judged),
             ("alarms", filter.alarms),
+            ("drifts", filter.drifts),
             ("batches", self.pipeline.buffer.batches()),
             ("draws", self.pipeline.buffer.draws()),
             ("stale_draws", self.pipeline.buffer.stale_draws()),
@@ -135,6 +136,8 @@ impl Content {
             ("rollbacks", learned.rollbacks),
             ("critic_updates", learned.critic_updates),
             ("refused_critic_updates", learned.critic_refused),
+            ("uniform_fallbacks", learned.uniform_fallbacks),
+            ("negatives_dropped", learned.negatives_dropped),
         ]
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))

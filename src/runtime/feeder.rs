@@ -37,7 +37,8 @@ pub struct JournalEntry {
 pub struct Feeder {
     pub source: Box<dyn Source>,
     pub lanes: Vec<Sender<LaneInput>>,
-    pub sealed: Receiver<Sealed>,
+    /// One for each writer; a cut is durable when all have said so.
+    pub sealed: Vec<Receiver<Sealed>>,
     pub stop: Arc<AtomicBool>,
     pub gauges: Arc<Gauges>,
     pub limits: Limits,
@@ -55,19 +56,27 @@ pub struct Feeder {
     pub board: Arc<Board>,
 }
 
-/// Batches that may wait for one lane worker before its partitions are paused.
-const WAITING_MAX: usize = 8;
-/// How long reading waits for a seal before the source is paused and polled on.
+/// What may wait for one lane worker before reading does: bytes, because a run may be one record or thousands; and runs,
+/// because each costs something as well.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+const WAITING_RUNS_MAX: usize = 1024;
+/// How long reading waits for a seal or a lane before the source is paused and polled on.
 const PAUSE_AFTER: Duration = Duration::from_millis(250);
+/// How often it looks again meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
 struct Reading {
     waiting: Vec<VecDeque<LaneInput>>,
     paused: BTreeSet<Partition>,
     ended: BTreeSet<Partition>,
     in_flight: bool,
+    /// Writers that have not yet made the cut in flight durable.
+    unsealed: BTreeSet<usize>,
     records: u64,
     records_since_cut: u64,
     last_cut: Instant,
+    /// Since when a lane has more waiting than it may.
+    full_since: Option<Instant>,
     /// Records behind the next cut, where a mark of the journal or a full count puts it.
     behind_cut: Vec<Records>,
     stage: Stage,
@@ -89,9 +98,11 @@ impl Feeder {
             paused: BTreeSet::new(),
             ended: BTreeSet::new(),
             in_flight: false,
+            unsealed: BTreeSet::new(),
             records: 0,
             records_since_cut: 0,
             last_cut: clock::instant(),
+            full_since: None,
             behind_cut: Vec::new(),
             stage: Stage::Reading,
         };
@@ -105,9 +116,13 @@ impl Feeder {
             if reading.stage == Stage::Reading {
                 self.cut_if_due(&mut reading);
             }
-            // A seal takes milliseconds, and a client that is paused forgets what it has prefetched: wait a little first.
-            if self.is_held_up(&reading) && reading.last_cut.elapsed() < PAUSE_AFTER {
-                std::thread::park_timeout(Duration::from_millis(1));
+            // Seals and lanes take milliseconds, and a client that is paused forgets what it has prefetched: wait a little
+            // first.
+            let is_full = reading.waiting.iter().any(is_full);
+            reading.full_since = is_full.then(|| reading.full_since.unwrap_or_else(clock::instant));
+            let waits_for_lane = reading.full_since.is_some_and(|since| since.elapsed() < PAUSE_AFTER);
+            if waits_for_lane || (self.is_held_up(&reading) && reading.last_cut.elapsed() < PAUSE_AFTER) {
+                std::thread::park_timeout(LOOK_AGAIN);
                 continue;
             }
             self.pause_and_resume(&mut reading)?;
@@ -136,11 +151,18 @@ impl Feeder {
     /// `false` when the writer has gone.
     fn take_seals(&mut self, reading: &mut Reading) -> Result<bool, JobError> {
         loop {
-            let sealed = match self.sealed.try_recv() {
-                Ok(sealed) => sealed,
-                Err(TryRecvError::Empty) => return Ok(true),
-                Err(TryRecvError::Disconnected) => return Ok(false),
-            };
+            let mut newest = None;
+            for (writer, sealed) in self.sealed.iter().enumerate() {
+                match sealed.try_recv() {
+                    Ok(sealed) => {
+                        reading.unsealed.remove(&writer);
+                        newest = Some(sealed);
+                    }
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => return Ok(false),
+                }
+            }
+            let Some(sealed) = newest.filter(|_| reading.unsealed.is_empty()) else { return Ok(true) };
             reading.in_flight = false;
             // Only what is durable may be committed: the other way round a crash would skip records.
             if self.commit {
@@ -197,6 +219,7 @@ impl Feeder {
         self.next_barrier += 1;
         reading.waiting.iter_mut().for_each(|waiting| waiting.push_back(LaneInput::Barrier(Arc::clone(&barrier))));
         reading.in_flight = true;
+        reading.unsealed = (0..self.sealed.len()).collect();
         reading.records_since_cut = 0;
         reading.last_cut = clock::instant();
         if purpose != Purpose::Routine {
@@ -218,7 +241,7 @@ impl Feeder {
             .keys()
             .filter(|partition| {
                 held_up
-                    || reading.waiting[lane_of(**partition, self.lanes.len())].len() > WAITING_MAX
+                    || is_full(&reading.waiting[lane_of(**partition, self.lanes.len())])
                     || self.gauges.is_ahead(**partition, &self.limits)
                     || self.idle.as_ref().is_some_and(|idle| idle.is_waking(**partition))
                     || self.is_at_journal_mark(**partition)
@@ -323,6 +346,14 @@ impl Feeder {
         let room = cut.into_iter().chain(death).min().unwrap_or(u64::MAX);
         usize::try_from(room).unwrap_or(usize::MAX)
     }
+}
+
+fn is_full(waiting: &VecDeque<LaneInput>) -> bool {
+    let bytes = |input: &LaneInput| match input {
+        LaneInput::Records(records) => records.bytes(),
+        LaneInput::Barrier(_) | LaneInput::Finish => 0,
+    };
+    waiting.len() > WAITING_RUNS_MAX || waiting.iter().map(bytes).sum::<usize>() > WAITING_BYTES_MAX
 }
 
 /// Which lane worker owns a partition.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::board::Board;
 use super::content::{self, Content, Meta};
@@ -18,6 +18,7 @@ use super::gauges::{Gauges, Limits};
 use super::idle::IdleWatch;
 use super::kill::{KillMark, kill_self};
 use super::lanes::LaneWorker;
+use super::messages::Flow;
 use super::trainer::Trainer;
 use super::writer::{DEAD_LETTERS, DECISIONS, DeadLetters, Writer};
 use super::{JobError, messages};
@@ -139,19 +140,40 @@ impl Job {
         spec: JobSpec,
         store: Store,
         restored: Option<Restored>,
-        mut source: Box<dyn Source>,
+        source: Box<dyn Source>,
         range: Range,
     ) -> Result<Job, JobError> {
         let begin = Beginning::of(&spec, restored, &range, &*source)?;
+        Job::begin(vec![(spec, store, begin)], source, range)
+    }
+
+    /// Several learners beside each other, each with its own state, over one reading of the log from its beginning.
+    ///
+    /// They read and assemble as the first of them says. Back-pressure is the slowest one's.
+    pub fn start_together(jobs: Vec<(JobSpec, Store)>, source: Box<dyn Source>, range: Range) -> Result<Job, JobError> {
+        let jobs = jobs.into_iter().map(|(spec, store)| {
+            let begin = Beginning::of(&spec, None, &range, &*source)?;
+            Ok((spec, store, begin))
+        });
+        let jobs = jobs.collect::<Result<Vec<_>, JobError>>()?;
+        Job::begin(jobs, source, range)
+    }
+
+    fn begin(
+        jobs: Vec<(JobSpec, Store, Beginning)>,
+        mut source: Box<dyn Source>,
+        range: Range,
+    ) -> Result<Job, JobError> {
+        let position = jobs.first().map(|(_, _, begin)| begin.position.clone()).unwrap_or_default();
         let remaining: Range = range
             .iter()
             .map(|(partition, bounds)| {
-                let start = begin.position.get(partition).copied().unwrap_or(bounds.start);
+                let start = position.get(partition).copied().unwrap_or(bounds.start);
                 (*partition, crate::source::Bounds { start, end: bounds.end })
             })
             .collect();
         source.assign(&remaining).map_err(JobError::Source)?;
-        Wiring::new(spec, store, source, range, begin)?.spawn()
+        Wiring::new(jobs, source, range)?.spawn()
     }
 
     pub fn board(&self) -> &Arc<Board> {
@@ -278,10 +300,15 @@ impl Beginning {
     }
 }
 
-/// Channels and threads of one job.
+/// Channels and threads of one job: one reading, and behind it one tail for each learner.
 struct Wiring {
     feeder: Feeder,
     lanes: Vec<LaneWorker>,
+    tails: Vec<Tail>,
+}
+
+/// What follows the merge.
+struct Tail {
     core: Core,
     trainer: Trainer,
     writer: Writer,
@@ -289,12 +316,93 @@ struct Wiring {
 
 impl Wiring {
     fn new(
-        spec: JobSpec,
-        store: Store,
+        mut jobs: Vec<(JobSpec, Store, Beginning)>,
         source: Box<dyn Source>,
         range: Range,
-        begin: Beginning,
     ) -> Result<Wiring, JobError> {
+        let Some((spec, _, begin)) = jobs.first_mut() else {
+            return Err(JobError::Config("no learner to read for".to_owned()));
+        };
+        let (idle, journal, commit) = match spec.mode.clone() {
+            Mode::Live { idle_after } => {
+                let watch = idle_after.map(|after| IdleWatch::new(after, range.keys().copied(), &begin.meta.idle));
+                (watch, VecDeque::new(), true)
+            }
+            // What was honored before a restart stands in the checkpoint's own journal.
+            Mode::Range { journal } => (None, journal.into_iter().skip(begin.meta.journal.len()).collect(), false),
+        };
+        let total = range.values().map(|bounds| Some(bounds.end?.raw() - bounds.start.raw())).sum();
+        let before = begin.intakes.values().map(|intake| intake.counters().records).sum();
+        let (position, intakes) = (begin.position.clone(), std::mem::take(&mut begin.intakes));
+        let (topic, live, board) = (Arc::clone(&spec.topic), Arc::clone(&spec.live), Arc::clone(&spec.board));
+        let (limits, plan, kill) = (spec.limits, spec.seals, spec.kill);
+        let workers = spec.threads.clamp(1, range.len().max(1));
+        let gauges = Arc::new(Gauges::new(range.keys().copied()));
+        let (lane_inputs, lane_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(LANE_QUEUE)).unzip();
+        let mut outputs: Vec<Vec<Sender<Flow>>> = vec![Vec::new(); workers];
+        let (mut tails, mut sealed) = (Vec::new(), Vec::new());
+        for (number, (spec, store, begin)) in jobs.into_iter().enumerate() {
+            let (flows, flow_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(LANE_QUEUE)).unzip();
+            outputs.iter_mut().zip(flows).for_each(|(outputs, flow)| outputs.push(flow));
+            spec.board.begin(total, before, &position, begin.parent.map(|parent| parent.0), begin.meta.restarts);
+            // All merge the same, so what the first one's queues say holds for all.
+            let gauges = if number == 0 { Arc::clone(&gauges) } else { Arc::new(Gauges::new([])) };
+            let (tail, receiver) = Tail::new(spec, store, begin, flow_receivers, gauges)?;
+            tails.push(tail);
+            sealed.push(receiver);
+        }
+        let lanes =
+            spread(intakes, workers).into_iter().zip(lane_receivers).zip(outputs).map(|((intakes, input), outputs)| {
+                LaneWorker { topic: Arc::clone(&topic), intakes, input, outputs, live: Arc::clone(&live) }
+            });
+        let lanes = lanes.collect();
+        let feeder = Feeder {
+            source,
+            lanes: lane_inputs,
+            sealed,
+            stop: Arc::new(AtomicBool::new(false)),
+            gauges,
+            limits,
+            plan,
+            idle,
+            journal,
+            kill,
+            commit,
+            position,
+            next_barrier: 0,
+            lost: 0,
+            board,
+        };
+        Ok(Wiring { feeder, lanes, tails })
+    }
+
+    /// Starts the threads in the order in which a failure is told: the end of the path first, because what fails there
+    /// makes those before it stop.
+    fn spawn(self) -> Result<Job, JobError> {
+        let Wiring { feeder, lanes, tails } = self;
+        let (stop, board) = (Arc::clone(&feeder.stop), Arc::clone(&feeder.board));
+        let mut threads = Vec::new();
+        for Tail { core, trainer, writer } in tails {
+            threads.push(start("writer", move || writer.run())?);
+            threads.push(start("learner", move || trainer.run())?);
+            threads.push(start("core", move || core.run())?);
+        }
+        for (number, lane) in lanes.into_iter().enumerate() {
+            threads.push(start(&format!("lanes-{number}"), move || lane.run())?);
+        }
+        threads.push(start("feeder", move || feeder.run())?);
+        Ok(Job { threads, stop, board })
+    }
+}
+
+impl Tail {
+    fn new(
+        spec: JobSpec,
+        store: Store,
+        begin: Beginning,
+        lanes: Vec<Receiver<Flow>>,
+        gauges: Arc<Gauges>,
+    ) -> Result<(Tail, Receiver<messages::Sealed>), JobError> {
         let disk = store.disk();
         let sealed_end = |name: &str| begin.side_files.as_ref().map(|ends| ends.get(name).copied().unwrap_or_default());
         let open = |path: &Path, name: &str| {
@@ -306,98 +414,34 @@ impl Wiring {
             Some(topic) => DeadLetters::Topic(topic),
             None => DeadLetters::File(open(&spec.dead_letters, DEAD_LETTERS)?),
         };
-        let (idle, journal, commit) = match spec.mode {
-            Mode::Live { idle_after } => {
-                let watch = idle_after.map(|after| IdleWatch::new(after, range.keys().copied(), &begin.meta.idle));
-                (watch, VecDeque::new(), true)
-            }
-            // What was honored before a restart stands in the checkpoint's own journal.
-            Mode::Range { journal } => (None, journal.into_iter().skip(begin.meta.journal.len()).collect(), false),
-        };
-        let total = range.values().map(|bounds| Some(bounds.end?.raw() - bounds.start.raw())).sum();
         let board = spec.board;
-        let before = begin.intakes.values().map(|intake| intake.counters().records).sum();
-        board.begin(total, before, &begin.position, begin.parent.map(|parent| parent.0), begin.meta.restarts);
-        let gauges = Arc::new(Gauges::new(range.keys().copied()));
-        let workers = spec.threads.clamp(1, range.len().max(1));
-        let (lane_inputs, lane_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(LANE_QUEUE)).unzip();
-        let (flows, flow_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(LANE_QUEUE)).unzip();
         let (learner_sender, learner_receiver) = bounded(LEARNER_QUEUE);
         let (parts_sender, parts_receiver) = bounded(1);
         let (writer_sender, writer_receiver) = bounded(WRITER_QUEUE);
         let (sealed_sender, sealed_receiver) = bounded::<messages::Sealed>(1);
-        let lanes = spread(begin.intakes, workers).into_iter().zip(lane_receivers).zip(flows).map(
-            |((intakes, input), output)| LaneWorker {
-                topic: Arc::clone(&spec.topic),
-                intakes,
-                input,
-                output,
-                live: Arc::clone(&spec.live),
-            },
-        );
-        Ok(Wiring {
-            lanes: lanes.collect(),
-            feeder: Feeder {
-                source,
-                lanes: lane_inputs,
-                sealed: sealed_receiver,
-                stop: Arc::new(AtomicBool::new(false)),
-                gauges: Arc::clone(&gauges),
-                limits: spec.limits,
-                plan: spec.seals,
-                idle,
-                journal,
-                kill: spec.kill,
-                commit,
-                position: begin.position,
-                next_barrier: 0,
-                lost: 0,
-                board: Arc::clone(&board),
-            },
-            core: Core {
-                pipeline: begin.pipeline,
-                lanes: flow_receivers,
-                learner: learner_sender,
-                writer: writer_sender,
-                gauges,
-                board: Arc::clone(&board),
-            },
-            trainer: Trainer {
-                learner: begin.learner,
-                input: learner_receiver,
-                parts: parts_sender,
-                board: Arc::clone(&board),
-            },
-            writer: Writer {
-                store,
-                parent: begin.parent,
-                decisions,
-                dead_letters,
-                settings: spec.settings_digests,
-                meta: begin.meta,
-                input: writer_receiver,
-                learner: parts_receiver,
-                sealed: sealed_sender,
-                board,
-            },
-        })
-    }
-
-    /// Starts the threads in the order in which a failure is told: the end of the path first, because what fails there
-    /// makes those before it stop.
-    fn spawn(self) -> Result<Job, JobError> {
-        let Wiring { feeder, lanes, core, trainer, writer } = self;
-        let (stop, board) = (Arc::clone(&feeder.stop), Arc::clone(&feeder.board));
-        let mut threads = vec![
-            start("writer", move || writer.run())?,
-            start("learner", move || trainer.run())?,
-            start("core", move || core.run())?,
-        ];
-        for (number, lane) in lanes.into_iter().enumerate() {
-            threads.push(start(&format!("lanes-{number}"), move || lane.run())?);
-        }
-        threads.push(start("feeder", move || feeder.run())?);
-        Ok(Job { threads, stop, board })
+        let core = Core {
+            pipeline: begin.pipeline,
+            lanes,
+            learner: learner_sender,
+            writer: writer_sender,
+            gauges,
+            board: Arc::clone(&board),
+        };
+        let trainer =
+            Trainer { learner: begin.learner, input: learner_receiver, parts: parts_sender, board: Arc::clone(&board) };
+        let writer = Writer {
+            store,
+            parent: begin.parent,
+            decisions,
+            dead_letters,
+            settings: spec.settings_digests,
+            meta: begin.meta,
+            input: writer_receiver,
+            learner: parts_receiver,
+            sealed: sealed_sender,
+            board,
+        };
+        Ok((Tail { core, trainer, writer }, sealed_receiver))
     }
 }
 

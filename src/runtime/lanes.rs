@@ -19,7 +19,8 @@ pub struct LaneWorker {
     pub topic: Arc<str>,
     pub intakes: BTreeMap<Partition, Intake>,
     pub input: Receiver<LaneInput>,
-    pub output: Sender<Flow>,
+    /// One for each core that learns from this log.
+    pub outputs: Vec<Sender<Flow>>,
     /// What `/status` and serving look at; never read here.
     pub live: Arc<Sessions>,
 }
@@ -67,6 +68,9 @@ impl LaneWorker {
                 }
             }
         }
+        if let Some(last) = records.last() {
+            intake.remember(last.offset, last.timestamp, last.value);
+        }
         closed.iter().for_each(|trajectory| self.live.close(&trajectory.user, trajectory.steps.len()));
         let watermark = intake.watermark();
         Ok(self.send(Flow::Progress { partition, closed, watermark, dead_letters }))
@@ -86,7 +90,11 @@ impl LaneWorker {
     }
 
     fn send(&self, flow: Flow) -> Result<(), Stopped> {
-        self.output.send(flow).map_err(|_| Stopped)
+        let Some((last, others)) = self.outputs.split_last() else { return Err(Stopped) };
+        for output in others {
+            output.send(flow.clone()).map_err(|_| Stopped)?;
+        }
+        last.send(flow).map_err(|_| Stopped)
     }
 }
 

@@ -56,6 +56,7 @@ pub enum LaneInput {
 }
 
 /// Lane worker to core.
+#[derive(Clone)]
 pub enum Flow {
     Progress { partition: Partition, closed: Vec<Trajectory>, watermark: EventTime, dead_letters: Vec<DeadLetter> },
     Ended(Partition),
@@ -119,10 +120,18 @@ impl Records {
         self.range.clone().filter_map(|index| self.run.get(index))
     }
 
+    pub fn last(&self) -> Option<RecordRef<'_>> {
+        self.run.get(self.range.clone().next_back()?)
+    }
+
+    /// Of keys, values and headers, as if all records of the run were alike.
+    pub fn bytes(&self) -> usize {
+        self.run.bytes() * self.len() / self.run.len().max(1)
+    }
+
     /// The position after these records; `None` when there are none.
     pub fn next_offset(&self) -> Option<NextOffset> {
-        let last = self.range.clone().next_back()?;
-        self.run.get(last).map(|record| record.offset.next())
+        self.last().map(|record| record.offset.next())
     }
 
     /// Keeps what lies before `mark` and gives back the rest.

@@ -24,7 +24,7 @@ mod trainer;
 mod writer;
 
 pub use board::{Board, Status};
-pub use content::{Content, Meta, decode as decode_state, describe as describe_log};
+pub use content::{Content, Meta, decode as decode_state, describe as describe_log, encode as encode_state};
 pub use error::JobError;
 pub use feeder::{JournalEntry, SealPlan};
 pub use gauges::Limits;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::StateEncoder;
 use crate::trajectory::{Step, Trajectory};
 use crate::window::Score;
-use ridge::{Fit, Moments};
+use ridge::{Fit, Moments, Samples};
 
 /// What is judged as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,8 @@ pub struct Scored {
 pub struct Scorer {
     rules: ScoreRules,
     state: ScorerState,
+    /// Samples that belong to the current generation and have not been added to it; empty between two trajectories.
+    fresh: Samples,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,7 +101,7 @@ impl Scorer {
         let empty = Moments::new(dimension);
         let state =
             ScorerState { units: 0, settled: empty.clone(), previous: empty.clone(), current: empty, fit: None };
-        Scorer { rules, state }
+        Scorer { rules, state, fresh: Samples::default() }
     }
 
     pub fn snapshot(&self) -> ScorerState {
@@ -123,10 +125,10 @@ impl Scorer {
     pub fn score(&mut self, trajectory: &Trajectory, states: &[Vec<f32>]) -> Vec<Scored> {
         let rewards: Vec<f64> = trajectory.steps.iter().map(|step| self.clip(step.reward)).collect();
         let returns = returns_to_go(&rewards, self.discount());
-        if self.rules.kind == ScoreKind::SessionMean {
-            return self.score_by_mean(&returns, states);
-        }
-        match self.rules.unit {
+        let scored = match self.rules.unit {
+            Unit::Step | Unit::Trajectory if self.rules.kind == ScoreKind::SessionMean => {
+                self.score_by_mean(&returns, states)
+            }
             Unit::Trajectory => {
                 let value = returns.first().copied().unwrap_or(0.0);
                 let score = self.score_one(value, states, 0);
@@ -141,7 +143,10 @@ impl Scorer {
                     Scored { first_step: step, steps: 1, value, score: self.score_one(value, states, step) }
                 })
                 .collect(),
-        }
+        };
+        // All at once: adding one sample costs a pass over all moments, and several share it.
+        self.state.current.add(&mut self.fresh);
+        scored
     }
 
     /// Discounted return from the first step on, of clipped rewards; 0 without steps.
@@ -191,7 +196,7 @@ impl Scorer {
             (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Mean | Baseline::Linear) => {
                 let features = self.features(states, step);
                 let advantage = self.state.fit.as_ref().map(|fit| fit.standardize(&features, value));
-                self.state.current.add(&features, value);
+                self.fresh.push(&features, value);
                 advantage
             }
         };
@@ -217,6 +222,7 @@ impl Scorer {
     }
 
     fn close_generation(&mut self) {
+        self.state.current.add(&mut self.fresh);
         let state = &mut self.state;
         state.settled.merge(&state.previous);
         state.previous = std::mem::replace(&mut state.current, Moments::new(state.settled.dimension()));

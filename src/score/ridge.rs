@@ -13,6 +13,14 @@ pub struct Moments {
     target_squares: f64,
 }
 
+/// Samples that wait to be added together.
+#[derive(Debug, Clone, Default)]
+pub struct Samples {
+    /// `[samples, dimension + BLOCK]`, row-major; zeros at the end of each row.
+    features: Vec<f64>,
+    targets: Vec<f64>,
+}
+
 /// A solved regression with the spread of what it leaves unexplained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
@@ -22,6 +30,14 @@ pub struct Fit {
 
 /// Below this share of the targets' own spread a residual spread is rounding error (constant rewards).
 const SCALE_FLOOR: f64 = 1e-6;
+
+impl Samples {
+    pub fn push(&mut self, features: &[f64], target: f64) {
+        self.features.extend_from_slice(features);
+        self.features.resize(self.features.len() + BLOCK, 0.0);
+        self.targets.push(target);
+    }
+}
 
 impl Moments {
     pub fn new(dimension: usize) -> Moments {
@@ -43,17 +59,17 @@ impl Moments {
         self.count
     }
 
-    pub fn add(&mut self, features: &[f64], target: f64) {
-        self.count += 1;
-        self.target_sum += target;
-        self.target_squares += target * target;
-        let mut products = self.products.as_mut_slice();
-        for (row, feature) in features.iter().enumerate() {
-            let (triangle_row, rest) = products.split_at_mut(self.dimension - row);
-            triangle_row.iter_mut().zip(&features[row..]).for_each(|(sum, other)| *sum += feature * other);
-            self.targets[row] += feature * target;
-            products = rest;
+    /// Adds samples in their order, and leaves none.
+    pub fn add(&mut self, samples: &mut Samples) {
+        for (features, target) in samples.features.chunks_exact(self.dimension + BLOCK).zip(&samples.targets) {
+            self.count += 1;
+            self.target_sum += target;
+            self.target_squares += target * target;
+            self.targets.iter_mut().zip(features).for_each(|(sum, feature)| *sum += feature * target);
         }
+        add_products(&mut self.products, &samples.features, self.dimension);
+        samples.features.clear();
+        samples.targets.clear();
     }
 
     pub fn merge(&mut self, other: &Moments) {
@@ -112,6 +128,56 @@ impl Moments {
     }
 }
 
+/// Adds `x x^T` of every sample to the upper triangle. The widest registers of the machine take part; since every sum
+/// keeps its own order, and a product is never fused with a sum, the bits are the same on all machines.
+fn add_products(triangle: &mut [f64], features: &[f64], dimension: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn widest(triangle: &mut [f64], features: &[f64], dimension: usize) {
+            add_products_plainly(triangle, features, dimension);
+        }
+        #[target_feature(enable = "avx2")]
+        fn wide(triangle: &mut [f64], features: &[f64], dimension: usize) {
+            add_products_plainly(triangle, features, dimension);
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has just said that it can.
+            #[expect(unsafe_code, reason = "what a function may use of the processor is not part of its type")]
+            return unsafe { widest(triangle, features, dimension) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has just said that it can.
+            #[expect(unsafe_code, reason = "what a function may use of the processor is not part of its type")]
+            return unsafe { wide(triangle, features, dimension) };
+        }
+    }
+    add_products_plainly(triangle, features, dimension);
+}
+
+/// Sums that are kept in registers while all samples pass by: enough of them that none waits for its own last addition.
+const BLOCK: usize = 32;
+
+#[inline(always)]
+fn add_products_plainly(triangle: &mut [f64], features: &[f64], dimension: usize) {
+    let mut rest = triangle;
+    for row in 0..dimension {
+        let (sums, below) = rest.split_at_mut(dimension - row);
+        rest = below;
+        for (index, block) in sums.chunks_mut(BLOCK).enumerate() {
+            let from = row + index * BLOCK;
+            // The last block of a row is filled up, and meets the zeros behind the samples.
+            let mut kept = [0.0; BLOCK];
+            kept[..block.len()].copy_from_slice(block);
+            for sample in features.chunks_exact(dimension + BLOCK) {
+                let (feature, others) = (sample[row], &sample[from..from + BLOCK]);
+                kept.iter_mut().zip(others).for_each(|(sum, other)| *sum += feature * other);
+            }
+            block.copy_from_slice(&kept[..block.len()]);
+        }
+    }
+}
+
 impl Fit {
     /// `(y - w.x) / scale`.
     pub fn standardize(&self, features: &[f64], target: f64) -> f64 {
@@ -143,12 +209,47 @@ fn substitute(factor: &[f64], right: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
+    fn add(moments: &mut Moments, features: &[f64], target: f64) {
+        let mut one = Samples::default();
+        one.push(features, target);
+        moments.add(&mut one);
+    }
+
+    #[test]
+    fn many_samples_at_once_give_the_bits_of_one_after_the_other() {
+        for dimension in [1, 3, 16, 17, 40, 99] {
+            let feature = |sample: usize, index: usize| ((sample * 31 + index * 17) % 101) as f64 / 7.0 - 3.3;
+            let (mut expected, mut targets) =
+                (vec![0.0_f64; dimension * (dimension + 1) / 2], vec![0.0_f64; dimension]);
+            let (mut moments, mut samples) = (Moments::new(dimension), Samples::default());
+            for sample in 0..37 {
+                let features: Vec<f64> = (0..dimension).map(|index| feature(sample, index)).collect();
+                let target = sample as f64 / 3.0;
+                let mut sums = expected.iter_mut();
+                for row in 0..dimension {
+                    targets[row] += features[row] * target;
+                    for column in row..dimension {
+                        *sums.next().unwrap() += features[row] * features[column];
+                    }
+                }
+                samples.push(&features, target);
+                if sample % 5 == 4 {
+                    moments.add(&mut samples);
+                }
+            }
+            moments.add(&mut samples);
+            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&moments.products), bits(&expected), "dimension {dimension}");
+            assert_eq!(bits(&moments.targets), bits(&targets), "dimension {dimension}");
+        }
+    }
+
     #[test]
     fn the_fit_recovers_a_noiseless_linear_rule() {
         let mut moments = Moments::new(3);
         for sample in 0..200 {
             let (a, b) = (f64::from(sample % 7), f64::from(sample % 11) - 5.0);
-            moments.add(&[1.0, a, b], 2.0 + 0.5 * a - 3.0 * b + f64::from(sample % 2) * 0.2);
+            add(&mut moments, &[1.0, a, b], 2.0 + 0.5 * a - 3.0 * b + f64::from(sample % 2) * 0.2);
         }
         let fit = moments.solve(1e-9);
         assert!((fit.weights[1] - 0.5).abs() < 1e-2 && (fit.weights[2] + 3.0).abs() < 1e-2, "{fit:?}");
@@ -158,7 +259,7 @@ mod tests {
     #[test]
     fn constant_targets_and_constant_features_divide_by_nothing() {
         let mut moments = Moments::new(3);
-        (0..50).for_each(|_| moments.add(&[1.0, 4.0, 0.0], 7.0));
+        (0..50).for_each(|_| add(&mut moments, &[1.0, 4.0, 0.0], 7.0));
         let fit = moments.solve(1e-3);
         let score = fit.standardize(&[1.0, 4.0, 0.0], 7.0);
         assert!(score.abs() < 1e-3 && fit.scale == 1.0, "{score} {fit:?}");
@@ -169,8 +270,8 @@ mod tests {
         let (mut left, mut right, mut all) = (Moments::new(2), Moments::new(2), Moments::new(2));
         for sample in 0..10 {
             let half = if sample < 4 { &mut left } else { &mut right };
-            half.add(&[1.0, f64::from(sample)], f64::from(sample * sample));
-            all.add(&[1.0, f64::from(sample)], f64::from(sample * sample));
+            add(half, &[1.0, f64::from(sample)], f64::from(sample * sample));
+            add(&mut all, &[1.0, f64::from(sample)], f64::from(sample * sample));
         }
         left.merge(&right);
         assert_eq!(left, all);

@@ -17,6 +17,7 @@ fn trajectory(rewards: &[f64]) -> Trajectory {
         context: [1.0].into(),
         candidates: None,
         propensity: None,
+        position: None,
         reward: 0.0,
     };
     let step = |reward: &f64| Step { time: EventTime::FIRST, place, decision: decision.clone(), reward: *reward };

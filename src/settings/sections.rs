@@ -211,6 +211,9 @@ pub struct Filter {
     pub max_share_per_user: f64,
     pub max_silence: bool,
     pub curriculum: Curriculum,
+    pub curriculum_ess: f64,
+    pub drift: DriftTest,
+    pub drift_threshold: f64,
     pub buffer: usize,
     pub propensity_power: f64,
 }
@@ -219,6 +222,15 @@ pub struct Filter {
 #[serde(rename_all = "snake_case")]
 pub enum Curriculum {
     Fixed,
+    Paper,
+    Ess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftTest {
+    Off,
+    PageHinkley,
 }
 
 /// `[learner]`
@@ -233,6 +245,14 @@ pub struct Learner {
     pub objective: Objective,
     pub tau: f64,
     pub tau_unit: TauUnit,
+    pub asymre_share: f64,
+    pub crr: Crr,
+    pub iql_expectile: f64,
+    pub bppo_clip: f64,
+    pub bppo_warmup: u64,
+    pub remoteness_rate: f64,
+    pub remoteness_start: f64,
+    pub remoteness_width: f64,
     pub weight_decay: f64,
     pub clip_norm: f64,
     #[serde(deserialize_with = "read::replay_ratio")]
@@ -257,7 +277,21 @@ pub enum Objective {
     Drpo,
     DrpoExp,
     AdaptiveBc,
+    Remoteness,
     Bc,
+    Apg,
+    Asymre,
+    Awr,
+    Crr,
+    Iql,
+    Bppo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crr {
+    Indicator,
+    Exponential,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

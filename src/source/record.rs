@@ -112,7 +112,7 @@ impl Run {
         self.records.get(index).map(|slot| self.view(slot))
     }
 
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> + DoubleEndedIterator {
         self.records.iter().map(|slot| self.view(slot))
     }
 

@@ -58,7 +58,7 @@ fn the_settings_of_the_readme_are_accepted() {
 
 #[test]
 fn what_the_documents_link_to_exists() {
-    for document in ["README.md", "ARCHITECTURE.md", "docs/guarantees.md", "docs/failures.md"] {
+    for document in ["README.md", "ARCHITECTURE.md", "docs/guarantees.md", "docs/failures.md", "docs/performance.md"] {
         let text = text(document);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("https://") || link.starts_with('#') {
@@ -73,7 +73,7 @@ fn what_the_documents_link_to_exists() {
 #[test]
 fn the_metrics_that_the_documents_name_are_declared() {
     let declared: Vec<&str> = sluicebox::telemetry::declared::ALL.iter().map(|metric| metric.name).collect();
-    for document in ["README.md", "docs/failures.md"] {
+    for document in ["README.md", "docs/failures.md", "docs/performance.md"] {
         let text = text(document);
         for name in text.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("sluicebox_")) {
             assert!(declared.contains(&name), "{document} names {name}");

@@ -9,6 +9,8 @@ mod broker;
 mod crash;
 mod determinism;
 mod docs;
+mod evaluate;
+mod experiment;
 mod failures;
 mod kafka_consumer;
 mod kafka_faults;

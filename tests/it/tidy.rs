@@ -17,8 +17,11 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("filter", &["std::fs", "rdkafka", "kafka", "burn", "clock", "learner"]),
     ("learner", &["std::fs", "std::net", "rdkafka", "kafka", "clock", "window", "checkpoint"]),
     ("pipeline", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner"]),
+    ("experiment", &["std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint"]),
+    ("evaluate", &["std::fs", "std::net", "rdkafka", "kafka", "burn", "clock", "checkpoint", "learner", "filter"]),
     ("checkpoint", &["rdkafka", "kafka", "burn", "learner", "filter", "decode"]),
     ("kafka", &["burn", "learner", "filter", "window", "assemble"]),
+    ("bench", &["std::net", "rdkafka", "kafka", "burn", "clock", "runtime", "cli"]),
     ("files", &["rdkafka", "kafka", "burn", "learner", "filter", "window", "assemble"]),
 ];
 

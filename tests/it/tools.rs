@@ -13,7 +13,7 @@ use crate::broker;
 const RECSIM: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
 
 /// Panics with every breach of `schemas/{name}.v1.schema.json`.
-fn check_schema(name: &str, report: &Value) {
+pub fn check_schema(name: &str, report: &Value) {
     let path = repository(&format!("schemas/{name}.v1.schema.json"));
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -218,4 +218,16 @@ fn settings_are_shown_with_their_origin_and_limits_have_one_home() {
     let log = repository(RECSIM);
     let said = failure_of(["check", "--sample", &log, "--set", "mapping.limits.depth=3"], 78);
     assert!(said.contains("decode.max_depth"), "{said}");
+}
+
+#[test]
+fn a_small_bench_measures_every_stage_in_the_shape_that_it_promises() {
+    let size = ["--events", "20000", "--sessions", "2000", "--window", "5000", "--seconds", "2"];
+    let report = json_of([&["bench", "--quick", "--json"][..], &size].concat());
+    check_schema("bench-report", &report);
+    let cpu = |stage: &str| report[stage]["cpu_us_per_event"].as_f64().unwrap();
+    // What a stage adds is far more than what a busy machine disturbs.
+    assert!(cpu("consume") < cpu("filter") && cpu("decode") < cpu("job"), "{report:#}");
+    assert_eq!(report["checkpoint"]["open_sessions"], 2_000);
+    assert!(report["window"]["ns_per_op"].as_f64() < report["window"]["sorted_vec_ns"].as_f64(), "{report:#}");
 }

@@ -13,7 +13,7 @@ use crate::cli::progress::MACHINE_PREFIX;
 use crate::exit::{Exit, Failure};
 
 /// A child that is killed when this value goes away.
-struct Guarded(Child);
+pub struct Guarded(pub Child);
 
 impl Drop for Guarded {
     fn drop(&mut self) {
@@ -23,7 +23,7 @@ impl Drop for Guarded {
     }
 }
 
-fn command(name: &str) -> Result<Command, Failure> {
+pub fn command(name: &str) -> Result<Command, Failure> {
     let program = std::env::current_exe().map_err(|error| Exit::Io.because(error))?;
     let mut command = Command::new(program);
     command.arg(name).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -54,14 +54,14 @@ fn settings_for(command: &mut Command, stage: &Stage, broker: &Broker) {
     command.args(["--set", &format!("kafka.brokers={}", broker.address), "--set", &format!("kafka.topics={TOPIC}")]);
 }
 
-fn spawn(mut command: Command, what: &str) -> Result<Guarded, Failure> {
+pub fn spawn(mut command: Command, what: &str) -> Result<Guarded, Failure> {
     command.spawn().map(Guarded).map_err(|error| Exit::Io.because(format!("could not start the {what}: {error}")))
 }
 
 /// The embedded broker.
 pub struct Broker {
     pub address: String,
-    _child: Guarded,
+    child: Guarded,
 }
 
 impl Broker {
@@ -77,7 +77,11 @@ impl Broker {
         if address.is_empty() {
             return Err(Exit::Unavailable.because("the embedded broker ended without an address"));
         }
-        Ok(Broker { address, _child: child })
+        Ok(Broker { address, child })
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.0.id()
     }
 }
 

@@ -49,7 +49,9 @@ pub fn report(story: &Story, settings: &Settings) -> Report {
             100.0 * settings.filter.kappa,
         ),
         headline: headline(story),
+        tables: Vec::new(),
         charts: charts(story, settings.filter.kappa),
+        sections: Vec::new(),
         crash: Some(CrashProof {
             kills: story.kills().to_vec(),
             straight_digest: story.digests.1.clone(),

@@ -1,5 +1,6 @@
 //! Tests of the decoder. Mappings are written as people write them, in TOML.
 
+mod agreement;
 mod arbitrary;
 mod feedback;
 mod logs;

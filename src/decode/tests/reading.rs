@@ -294,3 +294,16 @@ fn user_and_time_are_found_in_records_that_are_malformed_otherwise() {
     }
     assert_eq!(decoder.key(Some(TIME), None), RecordKey::default());
 }
+
+#[test]
+fn a_position_is_a_whole_number_or_refused() {
+    let decoder = decoder(&format!("{BASE}\nposition = \"/slot\""));
+    let with = |slot: &str| format!(r#"{{"ts":1767225600000,"user":"u","item":"i","slot":{slot}}}"#);
+    assert_eq!(decision(&decoder, &with("2")).position, Some(2));
+    assert_eq!(decision(&decoder, &with("2.0")).position, Some(2));
+    assert_eq!(decision(&decoder, &with("null")).position, None);
+    for slot in ["-1", "0.5", "4294967296"] {
+        check_refused(&decoder, &with(slot), MalformedReason::NumberOutOfRange, Some("position"));
+    }
+    check_refused(&decoder, &with("\"top\""), MalformedReason::WrongType, Some("position"));
+}

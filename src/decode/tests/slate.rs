@@ -32,6 +32,11 @@ fn each_element_is_a_decision_of_its_own() {
     let id = |sku: &str| Some(Fingerprint::of(&format!("1:e1:{sku}")));
     assert_eq!(read, [("a", Some(0.5), vec![0.75, 0.0], id("a")), ("b", Some(0.25), vec![0.75, 1.0], id("b"))]);
     assert_ne!(interactions[0].id, interactions[1].id, "they are not duplicates of each other");
+    let positions = interactions.iter().map(|interaction| match &interaction.body {
+        Body::Decision(decision) => decision.position,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(positions.collect::<Vec<_>>(), [Some(0), Some(1)], "the place on the page is the element's");
     let places: Vec<_> = decode(&decoder, document).unwrap_or_default().iter().map(|event| event.place.index).collect();
     assert_eq!(places, [0, 1]);
 }

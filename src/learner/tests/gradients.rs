@@ -1,7 +1,7 @@
 //! Loss and gradients against the definition in f64, differentiated numerically; and what negative weights do.
 
 use super::*;
-use crate::learner::{gaussian as head, objective};
+use crate::learner::{Estimates, gaussian as head};
 use crate::policy::{Policy, Tensor};
 
 /// -(1/rows) sum_i w_i log pi(a_i | s_i), written down directly.
@@ -62,10 +62,10 @@ fn gradients_are_the_derivatives_of_the_loss_by_definition() {
             PolicyKind::Gaussian { .. } => embeddings(0, 9, &mut Numbers::new(seed)),
             PolicyKind::Softmax { .. } => items(0, 9, ITEMS, &mut Numbers::new(seed)),
         };
-        learner.grow_to(ITEMS);
+        learner.fit_items(ITEMS);
         // Signed weights: a sign lost anywhere would pass with positive ones.
         let weights = Numbers::new(seed).normals(9);
-        let (gradients, found) = learner.gradients(&batch, &weights);
+        let (gradients, found) = learner.view(&batch).gradients(&batch.states, |_| weights.clone());
         let mut tensors = learner.policy().tensors().to_vec();
         let loss = loss_by_definition(&tensors, &settings, &batch, &weights);
         assert!((found.loss - loss).abs() < 1e-5, "seed {seed}: loss {} and not {loss}", found.loss);
@@ -207,8 +207,8 @@ fn adam_takes_the_steps_of_its_definition() {
     let mut first: Vec<Vec<f64>> = expected.iter().map(|values| vec![0.0; values.len()]).collect();
     let mut second = first.clone();
     for (index, batch) in some_batches(&settings, 5, 9).iter().enumerate() {
-        let weights = objective::row_weights(Objective::Drpo, &batch.scores, &batch.thresholds, &batch.weights).weights;
-        let (gradients, _) = learner.gradients(batch, &weights);
+        let weigh = |output: &[f32]| learner.weigh(output, batch, &Estimates::default()).rows.weights;
+        let (gradients, _) = learner.view(batch).gradients(&batch.states, weigh);
         let t = index as i32 + 1;
         for (tensor, gradient) in gradients.iter().enumerate() {
             let decay = if learner.policy().tensors()[tensor].name.contains("weight") { 1e-3 * 0.2 } else { 0.0 };

@@ -1,7 +1,9 @@
 //! The learner as a whole, against arithmetic that shares nothing with it.
 
 mod critic;
+mod estimators;
 mod gradients;
+mod objective;
 mod refusals;
 mod resume;
 mod toy;

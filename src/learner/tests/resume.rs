@@ -77,9 +77,9 @@ fn another_seed_is_another_learner() {
 fn the_order_in_which_items_appear_does_not_decide_their_first_vectors() {
     let mut early = Learner::new(learned_items()).expect("valid settings");
     let mut late = Learner::new(learned_items()).expect("valid settings");
-    early.grow_to(9);
+    early.fit_items(9);
     for items in [2, 3, 9] {
-        late.grow_to(items);
+        late.fit_items(items);
     }
     assert_eq!(early.export(), late.export());
     let vectors = early.policy().item_vectors();

@@ -1,0 +1,139 @@
+//! A sweep for people: a table on the terminal, a page with pictures.
+
+use super::{Report, Row};
+use crate::report::{self, Chart, Point, Series, Table, Tone};
+
+/// A column of the comparison.
+struct Measure {
+    title: &'static str,
+    of: fn(&Row) -> Option<f64>,
+}
+
+/// What differs between variants; what they share (records, events, sessions) stands in each one's own report.
+const MEASURES: [Measure; 8] = [
+    Measure { title: "admitted share", of: |row| row.report.admitted_share },
+    Measure { title: "threshold", of: |row| row.report.threshold.map(f64::from) },
+    Measure { title: "admitted", of: |row| row.count("admitted") },
+    Measure { title: "steps admitted", of: |row| row.count("steps_admitted") },
+    Measure { title: "held", of: |row| row.count("held") },
+    Measure { title: "updates", of: |row| row.count("updates") },
+    Measure { title: "refused", of: |row| row.count("refused_updates") },
+    Measure { title: "mean return of the log", of: |row| row.report.mean_return },
+];
+
+/// How many of a digest's digits tell variants apart.
+const DIGEST_SHOWN: usize = 12;
+
+impl Row {
+    fn count(&self, name: &str) -> Option<f64> {
+        self.report.counters.get(name).map(|count| *count as f64)
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let mut cells = vec![self.variant.clone()];
+        cells.extend(MEASURES.iter().map(|measure| (measure.of)(self).map_or_else(|| "-".to_owned(), shown)));
+        cells.push(self.report.digest.chars().take(DIGEST_SHOWN).collect());
+        cells
+    }
+}
+
+fn shown(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { format!("{value:.4}") }
+}
+
+fn header() -> Vec<String> {
+    let titles = MEASURES.iter().map(|measure| measure.title);
+    ["variant"].into_iter().chain(titles).chain(["digest"]).map(str::to_owned).collect()
+}
+
+impl Report {
+    pub(super) fn in_words(&self) -> String {
+        let mut lines = vec![header()];
+        lines.extend(self.variants.iter().map(Row::cells));
+        let columns = lines.first().map_or(0, Vec::len);
+        let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or_default();
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for line in &lines {
+            let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+            text.push('\n');
+        }
+        let readings =
+            if self.readings == 1 { "one reading".to_owned() } else { format!("{} readings", self.readings) };
+        text.push_str(&format!(
+            "{} variants by {readings} of the log in {:.1} s\n",
+            self.variants.len(),
+            self.elapsed_seconds
+        ));
+        if let Some(page) = &self.page {
+            text.push_str(&format!("page {}\n", page.display()));
+        }
+        text
+    }
+
+    pub(super) fn page(&self) -> report::Report {
+        let swept: Vec<String> = self.sweep.keys().cloned().collect();
+        report::Report {
+            title: format!("sluicebox: {}", swept.join(" and ")),
+            lead: format!(
+                "The same log, from {} to {}, learned from under {} settings. What the settings do not concern was \
+                 done once: the log was read {}.",
+                self.from,
+                self.until,
+                self.variants.len(),
+                if self.readings == 1 { "once".to_owned() } else { format!("{} times", self.readings) },
+            ),
+            tables: vec![Table {
+                title: "Side by side".to_owned(),
+                header: header(),
+                rows: self.variants.iter().map(Row::cells).collect(),
+            }],
+            charts: self.charts(),
+            reading: vec![
+                "Each line is a whole replay: its state stands in a directory of its own, and its digest is that of a \
+                 replay with this setting alone."
+                    .to_owned(),
+                "The threshold is where the last unit was judged. Admitted share is the mass that was kept of all that \
+                 was judged; it follows filter.kappa."
+                    .to_owned(),
+            ],
+            made_by: "Made by sluicebox replay --sweep.".to_owned(),
+            ..report::Report::default()
+        }
+    }
+
+    /// A line for each measure, where one number alone was varied.
+    fn charts(&self) -> Vec<Chart> {
+        let mut swept = self.sweep.keys();
+        let (Some(name), None) = (swept.next(), swept.next()) else { return Vec::new() };
+        let x = |row: &Row| row.settings.get(name).and_then(|value| value.parse::<f64>().ok());
+        if self.variants.len() < 2 || self.variants.iter().any(|row| x(row).is_none()) {
+            return Vec::new();
+        }
+        let chart = |measure: &Measure| {
+            let points = self.variants.iter();
+            let points = points.filter_map(|row| Some(Point { x: x(row)?, y: (measure.of)(row)?, interval: None }));
+            let mut points: Vec<Point> = points.collect();
+            points.sort_by(|left, right| left.x.total_cmp(&right.x));
+            Chart {
+                title: measure.title.to_owned(),
+                explanation: format!("By {name}."),
+                x_label: name.clone(),
+                y_label: measure.title.to_owned(),
+                y_from_zero: false,
+                series: vec![Series { name: measure.title.to_owned(), tone: Tone::Teal, points }],
+                levels: Vec::new(),
+                marks: Vec::new(),
+            }
+        };
+        MEASURES
+            .iter()
+            .filter(|measure| ["admitted share", "threshold", "updates"].contains(&measure.title))
+            .map(chart)
+            .collect()
+    }
+}

@@ -1,0 +1,159 @@
+//! What is to be run, as it is written in `configs/experiments/*.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::recipe::Method;
+
+/// Mixtures of expert, popular and random behavior.
+pub const MEDIUM: [f64; 3] = [0.10, 0.60, 0.30];
+pub const EXTREME: [f64; 3] = [0.05, 0.05, 0.90];
+
+/// One study of the set.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub study: Study,
+    pub title: String,
+    /// What it shows and how, in a few sentences.
+    pub about: String,
+    pub full: Scale,
+    /// What `--quick` runs instead.
+    pub quick: Scale,
+    /// Compared with each other, in this order.
+    #[serde(default)]
+    pub methods: Vec<Method>,
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    #[serde(default = "hidden")]
+    pub hidden: Vec<usize>,
+    /// Who wrote the log: shares of expert, popular and random behavior.
+    #[serde(default = "medium")]
+    pub mixture: [f64; 3],
+    #[serde(default)]
+    pub toy: Toy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Study {
+    /// Checks 1 to 3: what follows from the formulas alone.
+    Phantom,
+    /// Check 9.
+    Curriculum,
+    /// Check 4.
+    Ablation,
+    /// Checks 5 and 6.
+    Noise,
+    /// Check 7.
+    RewardNoise,
+    /// Check 8.
+    Cu1,
+    /// Check 10.
+    HandOver,
+    Main,
+    Streaming,
+    Recovery,
+}
+
+/// How much of it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    pub seeds: usize,
+    #[serde(default)]
+    pub steps: usize,
+    /// Rows of the log; random linear programs of the check of the filter.
+    #[serde(default)]
+    pub samples: usize,
+    /// Of what the study varies.
+    #[serde(default)]
+    pub levels: Vec<f64>,
+    /// Items of the catalog, in the main table.
+    #[serde(default)]
+    pub items: usize,
+}
+
+/// The constants of the small world.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Toy {
+    pub context: usize,
+    pub hidden: usize,
+    pub dimension: usize,
+    /// Width of the reward.
+    pub delta: f64,
+    pub reward_noise: f64,
+    /// Of the contexts in which policies are measured.
+    pub measure_seed: u64,
+}
+
+impl Default for Toy {
+    fn default() -> Toy {
+        Toy { context: 8, hidden: 16, dimension: 10, delta: 0.5, reward_noise: 0.1, measure_seed: 999 }
+    }
+}
+
+fn learning_rate() -> f64 {
+    1e-3
+}
+
+fn hidden() -> Vec<usize> {
+    vec![64, 64]
+}
+
+fn medium() -> [f64; 3] {
+    MEDIUM
+}
+
+#[derive(Debug, Error)]
+pub enum PlanError {
+    #[error("could not read {}", .0.display())]
+    Read(PathBuf, #[source] std::io::Error),
+    #[error("{0}")]
+    Parse(String),
+}
+
+/// The studies that the program carries with it, by the names of their files.
+pub const BUILT_IN: [(&str, &str); 10] = [
+    ("phantom", include_str!("../../configs/experiments/phantom.toml")),
+    ("curriculum", include_str!("../../configs/experiments/curriculum.toml")),
+    ("ablation", include_str!("../../configs/experiments/ablation.toml")),
+    ("noise", include_str!("../../configs/experiments/noise.toml")),
+    ("reward-noise", include_str!("../../configs/experiments/reward-noise.toml")),
+    ("cu1", include_str!("../../configs/experiments/cu1.toml")),
+    ("hand-over", include_str!("../../configs/experiments/hand-over.toml")),
+    ("main", include_str!("../../configs/experiments/main.toml")),
+    ("streaming", include_str!("../../configs/experiments/streaming.toml")),
+    ("recovery", include_str!("../../configs/experiments/recovery.toml")),
+];
+
+impl Plan {
+    pub fn parse(name: &str, text: &str) -> Result<Plan, PlanError> {
+        let plan: Plan = toml::from_str(text).map_err(|error| PlanError::Parse(format!("{name}: {error}")))?;
+        let wrong = |problem: &str| Err(PlanError::Parse(format!("{name}: {problem}")));
+        if plan.full.seeds == 0 || plan.quick.seeds == 0 {
+            return wrong("seeds must be at least 1");
+        }
+        if !(plan.learning_rate > 0.0 && plan.learning_rate <= 1.0) {
+            return wrong("learning_rate must be in (0, 1]");
+        }
+        let toy = &plan.toy;
+        if toy.context == 0 || toy.hidden == 0 || toy.dimension == 0 || toy.delta.is_nan() || toy.delta <= 0.0 {
+            return wrong("toy.context, toy.hidden, toy.dimension and toy.delta must be above 0");
+        }
+        Ok(plan)
+    }
+
+    pub fn read(path: &Path) -> Result<Plan, PlanError> {
+        let text = std::fs::read_to_string(path).map_err(|error| PlanError::Read(path.to_owned(), error))?;
+        Plan::parse(&path.display().to_string(), &text)
+    }
+
+    /// All that the program carries.
+    pub fn built_in() -> Result<Vec<Plan>, PlanError> {
+        BUILT_IN.iter().map(|(name, text)| Plan::parse(name, text)).collect()
+    }
+}
