@@ -23,6 +23,22 @@ pub struct Batch {
     pub propensities: Vec<Option<f32>>,
 }
 
+/// Matured steps of the softmax policy's log, admitted or not, with what their sessions came to: all that the critic sees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CriticBatch {
+    /// Count of critic batches emitted before this one.
+    pub number: u64,
+    pub rows: usize,
+    /// `[rows, state dimension]`.
+    pub states: Vec<f32>,
+    /// `[rows]`: the number of the item that was shown.
+    pub items: Vec<u32>,
+    /// `[rows]`: the session's return, standardized by the mean and deviation of the sessions up to the draw.
+    pub targets: Vec<f32>,
+    /// Matured steps up to the batch.
+    pub decisions: u64,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Actions {
     /// `[rows, dimension]` item embeddings, for the Gaussian policy.

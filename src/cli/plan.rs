@@ -13,10 +13,10 @@ use crate::exit::{Exit, Failure};
 use crate::filter::{BufferRules, Curriculum, FilterRules};
 use crate::kafka::{Connection, ConsumerSettings, DeadLetterTopic, TopicSource};
 use crate::learner::{
-    CrrWeight, GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Taper, Temperature, Vectors,
+    CrrWeight, GuardSettings, LearnerSettings, Objective, PolicyKind, Sigma, Taper, Temperature, Tilt, Vectors,
 };
 use crate::live::Sessions;
-use crate::pipeline::{ActionForm, Breaker, PipelineRules};
+use crate::pipeline::{ActionForm, Breaker, CriticRules, PipelineRules};
 use crate::runtime::{Board, JobError, JobSpec, KillMark, Limits, Mode, SealPlan};
 use crate::score::ScoreRules;
 use crate::settings::{self, Settings, TauUnit};
@@ -256,6 +256,8 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
             settings::Policy::Softmax => ActionForm::Item,
         },
         probe_share: settings.validation.share,
+        critic: (!tilt(settings).is_off())
+            .then_some(CriticRules { batch: settings.learner.batch, seed: settings.learner.seed }),
         expire_after: filter.max_age,
         log_decisions,
     }
@@ -275,6 +277,8 @@ pub fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<L
     Ok(LearnerSettings {
         hidden: learner.hidden.clone(),
         objective: objective(learner),
+        propensity_power: settings.filter.propensity_power,
+        tilt: tilt(settings),
         learning_rate: learner.learning_rate,
         weight_decay: learner.weight_decay,
         gradient_norm_max: learner.clip_norm,
@@ -286,6 +290,14 @@ pub fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<L
         },
         ..LearnerSettings::new(encoder.dimension(), policy)
     })
+}
+
+/// `auto` finds nothing to tilt in a Gaussian policy; a number for one is refused where the learner checks its settings.
+fn tilt(settings: &Settings) -> Tilt {
+    match (settings.learner.policy, settings.learner.tilt) {
+        (settings::Policy::Gaussian, Tilt::Auto) => Tilt::OFF,
+        (settings::Policy::Gaussian | settings::Policy::Softmax, tilt) => tilt,
+    }
 }
 
 fn objective(learner: &settings::Learner) -> Objective {

@@ -63,6 +63,7 @@ pub fn pipeline(data: &Data, recipe: &Recipe, stream: Stream, seed: u64) -> Pipe
             drift_threshold: stream.drift_threshold,
         },
         buffer: BufferRules { capacity: stream.buffer, batch: 256, replay_ratio: ReplayRatio::Auto, seed },
+        critic: None,
         action: ActionForm::Embedding,
         expire_after: None,
         probe_share: 0.0,

@@ -6,7 +6,9 @@ use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::settings::{LearnerSettings, PolicyKind, Sigma, Vectors};
-use crate::policy::{ITEM_VECTORS, LOG_SIGMA, LOG_SIGMA_CAP, LOG_SIGMA_FLOOR, Tensor, bias_name, weight_name};
+use crate::policy::{
+    CRITIC_WIDTH, Head, ITEM_VECTORS, LOG_SIGMA, LOG_SIGMA_CAP, LOG_SIGMA_FLOOR, Tensor, Tilt, bias_name, weight_name,
+};
 
 /// All tensors of a policy that has seen nothing yet.
 pub fn tensors(settings: &LearnerSettings) -> Vec<Tensor> {
@@ -22,6 +24,23 @@ pub fn tensors(settings: &LearnerSettings) -> Vec<Tensor> {
         PolicyKind::Softmax { vectors: Vectors::Given(_) } => {}
     }
     tensors
+}
+
+/// A critic that has seen nothing. Items begin without weights of their own, so it does not matter when one is met.
+pub fn critic(settings: &LearnerSettings) -> Vec<Tensor> {
+    /// Apart from the policy's first weights, whose seed is the setting itself.
+    const STREAM: u64 = 0x4352_4954_4943;
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(settings.seed ^ STREAM);
+    let inputs = settings.state_dimension
+        + match settings.head() {
+            Head::Given { dimension } => dimension,
+            Head::Learned { .. } | Head::Gaussian { .. } => 0,
+        };
+    let bound = 1.0 / (inputs.max(1) as f32).sqrt();
+    let weight = uniform(&mut generator, inputs * CRITIC_WIDTH, bound);
+    let bias = uniform(&mut generator, CRITIC_WIDTH, bound);
+    let output = uniform(&mut generator, CRITIC_WIDTH, 1.0 / (CRITIC_WIDTH as f32).sqrt());
+    Tilt::named(settings.head(), weight, bias, output)
 }
 
 /// Weights and biases in turn, from a state through hidden layers to an output.

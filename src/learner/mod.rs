@@ -12,6 +12,7 @@
 //! Architecture invariant: the only module that knows burn, and in it only [`network`] does.
 
 pub mod adam;
+mod critic;
 mod estimators;
 pub mod gaussian;
 mod guard;
@@ -31,6 +32,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::adam::{Adam, Proposal};
+use self::critic::Critic;
+pub use self::critic::CriticReport;
 use self::estimators::{Estimates, Estimators};
 pub use self::guard::Refusal;
 use self::guard::{Guard, Signs, Snapshot};
@@ -40,7 +43,7 @@ pub use self::objective::{CrrWeight, Objective, Temperature, UnknownObjective};
 use self::objective::{RowWeights, Rows};
 use self::remoteness::Balance;
 pub use self::remoteness::Taper;
-pub use self::settings::{GuardSettings, LearnerSettings, PolicyKind, SettingsError, Sigma, Vectors};
+pub use self::settings::{GuardSettings, LearnerSettings, PolicyKind, SettingsError, Sigma, Tilt, Vectors};
 pub use self::state::Parts;
 use crate::batch::{Actions, Batch};
 use crate::policy::{Head, Policy, PolicyError};
@@ -52,6 +55,8 @@ pub struct Learner {
     policy: Policy,
     adam: Adam,
     guard: Guard,
+    /// What trains the policy's tilt; `None` exactly when the tilt is off.
+    critic: Option<Critic>,
     estimators: Estimators,
     counters: Counters,
     /// Room for the next step; not state.
@@ -70,6 +75,11 @@ pub struct Counters {
     pub rollbacks: u64,
     /// Applied or refused updates in which all kept rows tied and therefore weighed the same.
     pub uniform_fallbacks: u64,
+    /// Applied updates of the tilt's critic.
+    pub critic_updates: u64,
+    pub critic_refused: u64,
+    /// Matured steps up to the last critic batch.
+    pub decisions: u64,
     /// Applied updates of `remoteness` without their negatives, which would have had no stable point.
     pub negatives_dropped: u64,
 }
@@ -211,7 +221,7 @@ impl Learner {
     fn from_policy(settings: LearnerSettings, policy: Policy) -> Result<Learner, LearnerError> {
         let adam = Adam::new(policy.tensors());
         let guard = Guard::new(Snapshot { tensors: policy.tensors().to_vec(), adam: adam.clone() });
-        Learner::from_state(settings, policy, adam, guard, Estimators::default(), Counters::default())
+        Learner::from_state(settings, policy, adam, guard, Estimators::default(), None, Counters::default())
     }
 
     fn from_state(
@@ -220,11 +230,23 @@ impl Learner {
         adam: Adam,
         guard: Guard,
         mut estimators: Estimators,
+        critic: Option<Adam>,
         counters: Counters,
     ) -> Result<Learner, LearnerError> {
         let network = Network::new(settings.threads).map_err(LearnerError::Threads)?;
         estimators.fit(&settings, &policy);
-        Ok(Learner { settings, network, policy, adam, guard, estimators, counters, proposal: Proposal::default() })
+        let (policy, critic) = critic::fitted(&settings, policy, critic, counters.decisions)?;
+        Ok(Learner {
+            settings,
+            network,
+            policy,
+            adam,
+            guard,
+            estimators,
+            critic,
+            counters,
+            proposal: Proposal::default(),
+        })
     }
 
     fn view<'a>(&'a self, batch: &'a Batch) -> View<'a> {

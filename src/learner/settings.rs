@@ -23,6 +23,8 @@ pub struct LearnerSettings {
     pub objective: Objective,
     /// Weights are multiplied by (logged propensity)^power; 0 leaves them alone.
     pub propensity_power: f64,
+    /// How much the policy leans towards its critic when it acts (softmax only).
+    pub tilt: Tilt,
     pub learning_rate: f64,
     pub beta_1: f64,
     pub beta_2: f64,
@@ -35,6 +37,15 @@ pub struct LearnerSettings {
     pub guard: GuardSettings,
     /// Threads of a matrix product. One is best below batches of about a thousand rows; the bits are the same.
     pub threads: usize,
+}
+
+/// Beta of `log pi + beta f`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tilt {
+    Fixed(f64),
+    /// By the count of matured decisions, for a critic that has seen little is worse than none: 0 below 50,000, 1 below
+    /// 100,000, then 2. A function of the log alone.
+    Auto,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +104,7 @@ impl LearnerSettings {
             hidden: vec![128, 128],
             objective: Objective::Drpo,
             propensity_power: 0.0,
+            tilt: Tilt::OFF,
             learning_rate: 1e-3,
             beta_1: 0.9,
             beta_2: 0.999,
@@ -119,6 +131,12 @@ impl LearnerSettings {
         )?;
         require("gradient_norm_max", self.gradient_norm_max > 0.0, "must be above 0")?;
         require("propensity_power", (-1.0..=1.0).contains(&self.propensity_power), "must be in [-1, 1]")?;
+        let tilt_fits = match (self.tilt, &self.policy) {
+            (Tilt::Fixed(beta), PolicyKind::Softmax { .. }) => (0.0..=100.0).contains(&beta),
+            (Tilt::Auto, PolicyKind::Softmax { .. }) => true,
+            (tilt, PolicyKind::Gaussian { .. }) => tilt.is_off(),
+        };
+        require("tilt", tilt_fits, "must be in [0, 100], and above 0 only with learner.policy = \"softmax\"")?;
         require("threads", (1..=THREADS_MAX).contains(&self.threads), "must be between 1 and 256")?;
         self.guard.validate()
     }
@@ -161,6 +179,25 @@ impl LearnerSettings {
             PolicyKind::Softmax { vectors: Vectors::Given(vectors) } => {
                 require("items", vectors.items() > 0, "the catalog is empty")
             }
+        }
+    }
+}
+
+impl Tilt {
+    pub const OFF: Tilt = Tilt::Fixed(0.0);
+
+    /// No critic is trained.
+    pub fn is_off(self) -> bool {
+        self == Tilt::OFF
+    }
+
+    /// Beta when so many decisions have matured.
+    pub fn at(self, decisions: u64) -> f64 {
+        match self {
+            Tilt::Fixed(beta) => beta,
+            Tilt::Auto if decisions < 50_000 => 0.0,
+            Tilt::Auto if decisions < 100_000 => 1.0,
+            Tilt::Auto => 2.0,
         }
     }
 }

@@ -1,21 +1,23 @@
 //! The learner's state as bytes, and back.
 //!
 //! Two parts, because a checkpoint stores and a reader wants them apart: the policy ([`Policy::to_bytes`]), and all the
-//! rest: Adam's moments, the guard with its copy, the estimators of the objective, the counters. Equal learners give equal bytes. Reading trusts
+//! rest: Adam's moments, the guard with its copy, the estimators of the objective, the moments of the critic, the
+//! counters. Equal learners give equal bytes. Reading trusts
 //! nothing: every shape is held against the settings, so that bytes which decode also run.
 
 use serde::{Deserialize, Serialize};
 
 use super::adam::Adam;
+use super::critic::Critic;
 use super::estimators::{Behavior, Estimators, Value};
 use super::guard::Guard;
 use super::remoteness::Balance;
 use super::settings::{LearnerSettings, PolicyKind, Sigma, Vectors};
 use super::{Counters, Learner, LearnerError, initial};
-use crate::policy::{Policy, Tensor};
+use crate::policy::{Policy, Tensor, Tilt};
 
 /// Version of the optimizer part's byte form.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The learner's state, as a checkpoint keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,7 @@ struct RecordView<'a> {
     format: u32,
     adam: &'a Adam,
     guard: &'a Guard,
+    critic: Option<&'a Adam>,
     value: Option<&'a Value>,
     behavior: Option<BehaviorRecord>,
     balance: Balance,
@@ -40,6 +43,7 @@ struct Record {
     format: u32,
     adam: Adam,
     guard: Guard,
+    critic: Option<Adam>,
     value: Option<Value>,
     behavior: Option<BehaviorRecord>,
     balance: Balance,
@@ -65,6 +69,7 @@ impl Learner {
             format: FORMAT,
             adam: &self.adam,
             guard: &self.guard,
+            critic: self.critic.as_ref().map(Critic::adam),
             value: self.estimators.value.as_ref(),
             behavior,
             balance: self.estimators.balance,
@@ -97,8 +102,11 @@ impl Learner {
         if !record.guard.is_sound() {
             return Err(LearnerError::Optimizer("the guard's numbers are not finite"));
         }
+        if let (Some(tilt), Some(adam)) = (policy.tilt(), &record.critic) {
+            moments_fit(adam, tilt.tensors())?;
+        }
         let estimators = restored_estimators(&settings, &policy, record.value, record.behavior, record.balance)?;
-        Learner::from_state(settings, policy, record.adam, record.guard, estimators, record.counters)
+        Learner::from_state(settings, policy, record.adam, record.guard, estimators, record.critic, record.counters)
     }
 
     /// A learner that goes on from a policy alone, with an optimizer that has seen nothing.
@@ -111,10 +119,11 @@ impl Learner {
 
     /// Every array of the state by name, policy first: what a digest is made of.
     pub fn tensors(&self) -> impl Iterator<Item = (String, &[usize], &[f32])> {
-        let policy = self.policy.tensors();
+        let (policy, policy_tilt) = (self.policy.tensors(), self.policy.tilt());
         let values = policy.iter().map(|tensor| (tensor.name.clone(), &tensor.shape[..], &tensor.values[..]));
         let adam = [("adam.first", &self.adam.first), ("adam.second", &self.adam.second)];
-        values.chain(adam.into_iter().flat_map(move |(prefix, moments)| {
+        let critic = self.critic.iter().zip(policy_tilt).flat_map(|(critic, tilt)| critic.named(tilt));
+        values.chain(critic).chain(adam.into_iter().flat_map(move |(prefix, moments)| {
             policy
                 .iter()
                 .zip(moments)
@@ -164,7 +173,9 @@ fn fits(settings: &LearnerSettings, policy: &Policy) -> Result<(), LearnerError>
         return Err(LearnerError::OtherSettings("hidden"));
     }
     match &settings.policy {
-        PolicyKind::Softmax { vectors: Vectors::Learned { capacity, .. } } if policy.items() > *capacity => {
+        PolicyKind::Softmax { vectors: Vectors::Learned { capacity, .. } }
+            if policy.items().max(policy.tilt().map_or(0, Tilt::items)) > *capacity =>
+        {
             Err(LearnerError::OtherSettings("items_max"))
         }
         PolicyKind::Gaussian { dimension, sigma: sigma @ Sigma::Fixed(_) } => {

@@ -3,6 +3,7 @@
 //! *Invariant:* no I/O, no clock, no randomness of its own, and nothing here can fail. What comes out is a function of the
 //! partitions' contents; in which order their trajectories were handed in does not matter.
 
+mod critic;
 mod intake;
 mod judged;
 
@@ -10,10 +11,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use critic::{CriticFeed, CriticFeedState, CriticRules};
 pub use intake::{Breaker, Intake, IntakeState, Observed, Progress, RecordCounters, record_fingerprint};
 pub use judged::Judged;
 
-use crate::batch::{Action, Batch};
+use crate::batch::{Action, Batch, CriticBatch};
 use crate::catalog::{Vocabulary, VocabularyState};
 use crate::filter::{AdmittedStep, Buffer, BufferRules, BufferState, Filter, FilterRules, FilterState, Verdict};
 use crate::merge::{Merge, MergeState, Merged};
@@ -40,6 +42,8 @@ pub struct PipelineRules {
     pub action: ActionForm,
     /// Share of all steps that the policy is asked about before it can train on them.
     pub probe_share: f64,
+    /// What the critic of the tilt is fed by; `None` when there is no tilt, and then it costs nothing.
+    pub critic: Option<CriticRules>,
     /// Units whose trajectory closed longer ago than this, in event time, are not judged.
     pub expire_after: Option<Span>,
     /// Keep a record of every judged unit.
@@ -55,6 +59,7 @@ pub struct Pipeline {
     scorer: Scorer,
     filter: Filter,
     buffer: Buffer,
+    critic: Option<CriticFeed>,
     totals: Totals,
 }
 
@@ -62,6 +67,7 @@ pub struct Pipeline {
 #[derive(Debug, Default)]
 pub struct Outputs {
     pub batches: Vec<Batch>,
+    pub critic_batches: Vec<CriticBatch>,
     pub judged: Vec<Judged>,
     /// In order; each says how many batches come before it.
     pub probes: Vec<Probe>,
@@ -89,6 +95,7 @@ pub struct PipelineState {
     pub scorer: ScorerState,
     pub filter: FilterState,
     pub buffer: BufferState,
+    pub critic: Option<CriticFeedState>,
     pub totals: Totals,
 }
 
@@ -104,6 +111,7 @@ impl Pipeline {
             merge: Merge::new(partitions),
             filter: Filter::new(rules.filter.clone()),
             buffer: Buffer::new(rules.buffer.clone()),
+            critic: rules.critic.clone().map(CriticFeed::new),
             totals: Totals::default(),
             rules,
             encoder,
@@ -126,6 +134,7 @@ impl Pipeline {
             merge: Merge::restore(state.merge),
             filter: Filter::restore(rules.filter.clone(), state.filter)?,
             buffer: Buffer::restore(rules.buffer.clone(), state.buffer)?,
+            critic: restored_critic(rules.critic.clone(), state.critic)?,
             vocabulary: Vocabulary::restore(state.vocabulary, vocabulary_capacity),
             totals: state.totals,
             rules,
@@ -141,6 +150,7 @@ impl Pipeline {
             scorer: self.scorer.snapshot(),
             filter: self.filter.snapshot(),
             buffer: self.buffer.snapshot(),
+            critic: self.critic.as_ref().map(CriticFeed::snapshot),
             totals: self.totals,
         }
     }
@@ -189,6 +199,7 @@ impl Pipeline {
         }
         let states = self.encoder.encode_all(&trajectory.steps);
         self.probe(trajectory, &states, &mut outputs.probes);
+        self.feed_critic(trajectory, &states, outputs);
         for scored in self.scorer.score(trajectory, &states) {
             self.totals.units += 1;
             let batches_before = self.buffer.batches();
@@ -241,6 +252,18 @@ impl Pipeline {
         embedding
             .filter(|embedding| embedding.len() == self.encoder.item_dimension())
             .map(|embedding| Action::Embedding(embedding.into()))
+    }
+
+    /// The critic sees all behavior, whatever becomes of it.
+    fn feed_critic(&mut self, trajectory: &Trajectory, states: &[Vec<f32>], outputs: &mut Outputs) {
+        let Some(feed) = &mut self.critic else { return };
+        let vocabulary = &mut self.vocabulary;
+        let steps = trajectory
+            .steps
+            .iter()
+            .zip(states)
+            .filter_map(|(step, state)| Some((state.as_slice().into(), vocabulary.number(&step.decision.item)?)));
+        feed.observe(self.scorer.session_return(trajectory), steps, &mut outputs.critic_batches);
     }
 
     fn admit(
@@ -296,6 +319,15 @@ impl Pipeline {
         self.totals.units += units;
         self.totals.expired += units;
         self.totals.steps_expired += steps;
+    }
+}
+
+/// The setting decides whether there is a feed: one that is new begins now, one that is off goes.
+fn restored_critic(rules: Option<CriticRules>, state: Option<CriticFeedState>) -> Result<Option<CriticFeed>, String> {
+    match (rules, state) {
+        (Some(rules), Some(state)) => CriticFeed::restore(rules, state).map(Some),
+        (Some(rules), None) => Ok(Some(CriticFeed::new(rules))),
+        (None, _) => Ok(None),
     }
 }
 

@@ -10,18 +10,24 @@
 
 #[cfg(test)]
 mod tests;
+mod tilt;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::tilt::{CRITIC_WIDTH, Tilt};
+pub(crate) use self::tilt::{add, add_inputs};
+
 /// Bounds of the logarithm of sigma: below the floor gradients explode, above the cap the policy says nothing.
 pub const LOG_SIGMA_FLOOR: f32 = -5.0;
 pub const LOG_SIGMA_CAP: f32 = 2.0;
 
 /// Version of the byte form below.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The form before there was a tilt; still read.
+const FORMAT_WITHOUT_TILT: u32 = 1;
 /// Limits on what bytes may claim, so that rotten ones cannot ask for the whole memory.
 const LAYERS_MAX: usize = 64;
 const WIDTH_MAX: usize = 1 << 20;
@@ -60,13 +66,15 @@ pub struct Policy {
     /// `layer.<i>.weight` `[in, out]` and `layer.<i>.bias` `[out]` in turn, then the head's own tensor, if it has one.
     tensors: Vec<Tensor>,
     given: Option<Arc<ItemVectors>>,
+    /// What is added to the logits when the policy acts; a softmax policy's only.
+    tilt: Option<Tilt>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PolicyError {
     #[error("the policy's bytes do not decode")]
     Undecodable,
-    #[error("the policy has format {found}, this program reads format {FORMAT}")]
+    #[error("the policy has format {found}, this program reads formats up to {FORMAT}")]
     Format { found: u32 },
     #[error("the policy is not well formed: {0}")]
     Malformed(String),
@@ -80,10 +88,9 @@ pub enum PolicyError {
     WrongKind(&'static str, &'static str),
 }
 
-/// The byte form: postcard of this, whose fields have one encoding each.
-#[derive(Serialize, Deserialize)]
+/// The byte form: postcard of the format, of this, and of an `Option<Tilt>`; every field has one encoding.
+#[derive(Deserialize)]
 struct Record {
-    format: u32,
     state_dimension: usize,
     head: Head,
     tensors: Vec<Tensor>,
@@ -119,6 +126,12 @@ impl ItemVectors {
     pub fn values(&self) -> &[f32] {
         &self.values
     }
+
+    /// One item's vector; empty for an item beyond the last.
+    pub(crate) fn row(&self, item: u32) -> &[f32] {
+        let start = (item as usize).saturating_mul(self.dimension);
+        self.values.get(start..start.saturating_add(self.dimension)).unwrap_or_default()
+    }
 }
 
 impl Head {
@@ -152,17 +165,32 @@ impl Policy {
         tensors: Vec<Tensor>,
         given: Option<Arc<ItemVectors>>,
     ) -> Result<Policy, PolicyError> {
-        let policy = Policy { state_dimension, head, tensors, given };
+        let policy = Policy { state_dimension, head, tensors, given, tilt: None };
         policy.validate()?;
         Ok(policy)
     }
 
+    /// The same policy with this tilt, which must fit it, or with none.
+    pub fn with_tilt(mut self, tilt: Option<Tilt>) -> Result<Policy, PolicyError> {
+        if let Some(tilt) = &tilt {
+            tilt.validate(self.state_dimension, self.head)?;
+        }
+        self.tilt = tilt;
+        Ok(self)
+    }
+
     /// Reads what [`Policy::to_bytes`] wrote. `given` are the item vectors of a policy over a catalog.
     pub fn from_bytes(bytes: &[u8], given: Option<Arc<ItemVectors>>) -> Result<Policy, PolicyError> {
-        let (record, rest): (Record, &[u8]) = postcard::take_from_bytes(bytes).map_err(|_| PolicyError::Undecodable)?;
-        if record.format != FORMAT {
-            return Err(PolicyError::Format { found: record.format });
+        let undecodable = |_| PolicyError::Undecodable;
+        let (format, rest): (u32, &[u8]) = postcard::take_from_bytes(bytes).map_err(undecodable)?;
+        if !(FORMAT_WITHOUT_TILT..=FORMAT).contains(&format) {
+            return Err(PolicyError::Format { found: format });
         }
+        let (record, rest): (Record, &[u8]) = postcard::take_from_bytes(rest).map_err(undecodable)?;
+        let (tilt, rest): (Option<Tilt>, &[u8]) = match format {
+            FORMAT_WITHOUT_TILT => (None, rest),
+            _ => postcard::take_from_bytes(rest).map_err(undecodable)?,
+        };
         if !rest.is_empty() {
             return Err(PolicyError::Undecodable);
         }
@@ -170,7 +198,7 @@ impl Policy {
             Head::Given { .. } => given,
             Head::Gaussian { .. } | Head::Learned { .. } => None,
         };
-        Policy::new(record.state_dimension, record.head, record.tensors, given)
+        Policy::new(record.state_dimension, record.head, record.tensors, given)?.with_tilt(tilt)
     }
 
     /// Canonical: equal policies give equal bytes. Item vectors that were given are not repeated.
@@ -180,6 +208,7 @@ impl Policy {
             state_dimension: self.state_dimension,
             head: self.head,
             tensors: &self.tensors,
+            tilt: self.tilt.as_ref(),
         };
         // Writing plain numbers into a growing vector has no way to fail; an empty answer would be refused on reading.
         postcard::to_stdvec(&record).unwrap_or_default()
@@ -195,6 +224,14 @@ impl Policy {
 
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
+    }
+
+    pub fn tilt(&self) -> Option<&Tilt> {
+        self.tilt.as_ref()
+    }
+
+    pub(crate) fn tilt_mut(&mut self) -> Option<&mut Tilt> {
+        self.tilt.as_mut()
     }
 
     pub(crate) fn tensors_mut(&mut self) -> &mut Vec<Tensor> {
@@ -266,13 +303,24 @@ impl Policy {
         items.iter().map(logit).collect()
     }
 
-    /// The logits to act by, of `candidates` in their order or of every known item in the order of their numbers: a
-    /// softmax over them, at some temperature, is how the policy acts. What recommends calls this and nothing else.
+    /// The logits to act by, `log pi + beta f` up to a constant of the state, of `candidates` in their order or of every
+    /// known item in the order of their numbers: a softmax over them, at some temperature, is how the policy acts. What
+    /// recommends calls this and nothing else.
     pub fn preferences(&self, state: &[f32], candidates: Option<&[u32]>) -> Result<Vec<f32>, PolicyError> {
-        match candidates {
-            Some(items) => self.logits_of(state, items),
-            None => self.logits(state),
+        let mut preferences = match candidates {
+            Some(items) => self.logits_of(state, items)?,
+            None => self.logits(state)?,
+        };
+        // A tilt of 0 leaves every bit as it is.
+        if let Some(tilt) = self.tilt.as_ref().filter(|tilt| tilt.beta() > 0.0) {
+            let known = u32::try_from(preferences.len()).unwrap_or(u32::MAX);
+            let values = match candidates {
+                Some(items) => tilt.values(state, items.iter().copied(), self.given.as_deref()),
+                None => tilt.values(state, 0..known, self.given.as_deref()),
+            };
+            preferences.iter_mut().zip(values).for_each(|(logit, value)| *logit += tilt.beta() * value);
         }
+        Ok(preferences)
     }
 
     fn query(&self, state: &[f32]) -> Result<Vec<f32>, PolicyError> {
@@ -371,11 +419,12 @@ pub(crate) fn inner_product(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(a, b)| a * b).sum()
 }
 
-/// [`Record`] without owning the tensors; the two encode alike.
+/// The whole byte form, without owning the tensors.
 #[derive(Serialize)]
 struct RecordView<'a> {
     format: u32,
     state_dimension: usize,
     head: Head,
     tensors: &'a [Tensor],
+    tilt: Option<&'a Tilt>,
 }

@@ -49,6 +49,48 @@ fn preferences_are_of_the_candidates_in_their_order_or_of_all_items() {
     assert_eq!(gaussian.preferences(&[3.0, -1.0], None), Err(PolicyError::WrongKind("Gaussian", "logits")));
 }
 
+/// A critic whose only living hidden value is h_0 = s_0 + 2 s_1 + 1 + the item's weight; f = 3 h_0 - 1.
+fn critic(items: &[f32]) -> Vec<Tensor> {
+    let first = |value: f32, count: usize| (0..count).map(move |j| if j % 64 == 0 { value } else { 0.0 });
+    let weight = first(1.0, 64).chain(first(2.0, 64)).collect();
+    let own = items.iter().flat_map(|&weight| first(weight, 64)).collect();
+    vec![
+        Tensor::new("critic.weight", vec![2, 64], weight),
+        Tensor::new("critic.bias", vec![64], first(1.0, 64).collect()),
+        Tensor::new("critic.output", vec![64, 1], first(3.0, 64).collect()),
+        Tensor::new("critic.output_bias", vec![1], vec![-1.0]),
+        Tensor::new("critic.items", vec![items.len(), 64], own),
+    ]
+}
+
+#[test]
+fn the_tilt_adds_beta_f_to_the_logits_and_travels_in_the_bytes() {
+    let own = Tensor::new("item_vectors", vec![3, 2], vec![1.0, 0.0, 0.0, 1.0, 2.0, -1.0]);
+    let head = Head::Learned { dimension: 2 };
+    let plain = Policy::new(2, head, with(own), None).expect("well formed");
+    let tilt = |beta: f32| Tilt::new(beta, critic(&[0.5, -9.0]), 2, head);
+    // h_0 = 2 + .5, then 2 - 9 which ReLU cuts, then 2 for an item without weights: f = 6.5, -1 and 5.
+    let tilted = plain.clone().with_tilt(Some(tilt(2.0).expect("well formed"))).expect("it fits");
+    assert_eq!(tilted.preferences(&[3.0, -1.0], None), Ok(vec![1.5 + 13.0, 11.5 - 2.0, -8.5 + 10.0]));
+    assert_eq!(tilted.preferences(&[3.0, -1.0], Some(&[2, 0])), Ok(vec![-8.5 + 10.0, 1.5 + 13.0]));
+    assert_eq!(tilted.logits(&[3.0, -1.0]), plain.logits(&[3.0, -1.0]), "log pi is what it was");
+    let untilted = plain.clone().with_tilt(tilt(0.0).ok()).expect("it fits");
+    assert_eq!(untilted.preferences(&[3.0, -1.0], None), plain.logits(&[3.0, -1.0]));
+
+    assert_eq!(Policy::from_bytes(&tilted.to_bytes(), None), Ok(tilted.clone()));
+    // Format 1 ended where the tilt now begins.
+    let mut old = plain.to_bytes();
+    assert_eq!(old.pop(), Some(0), "no tilt");
+    old[0] = 1;
+    assert_eq!(Policy::from_bytes(&old, None), Ok(plain.clone()));
+
+    assert!(tilt(-1.0).is_err() && tilt(f32::NAN).is_err());
+    assert!(Tilt::new(1.0, critic(&[0.5, f32::NAN]), 2, head).is_err());
+    assert!(Tilt::new(1.0, critic(&[0.5]), 3, head).is_err(), "another state");
+    assert!(Tilt::new(1.0, critic(&[0.5]), 2, Head::Given { dimension: 2 }).is_err());
+    assert!(Tilt::new(1.0, critic(&[0.5])[..4].to_vec(), 2, Head::Gaussian { dimension: 2 }).is_err());
+}
+
 #[test]
 fn bytes_are_read_back_to_the_same_policy_and_given_vectors_come_from_outside() {
     let given = Arc::new(ItemVectors::new(2, vec![1.0, 0.0, 0.0, 1.0]).expect("whole rows"));

@@ -147,6 +147,8 @@ impl Content {
             ("updates", learned.updates),
             ("refused_updates", learned.refused()),
             ("rollbacks", learned.rollbacks),
+            ("critic_updates", learned.critic_updates),
+            ("refused_critic_updates", learned.critic_refused),
             ("uniform_fallbacks", learned.uniform_fallbacks),
             ("negatives_dropped", learned.negatives_dropped),
         ]

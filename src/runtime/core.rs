@@ -90,6 +90,10 @@ impl Core {
             }
             self.write(WriterInput::Decisions(lines))?;
         }
+        // Critic and policy never look at each other, so between them no order is needed.
+        for batch in outputs.critic_batches {
+            self.learner.send(LearnerInput::Critic(batch)).map_err(|_| Stopped)?;
+        }
         // The order in which they were made, whatever was handed over together: the answers depend on it.
         let mut probes = outputs.probes.into_iter().peekable();
         for batch in outputs.batches {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, CriticBatch};
 use crate::decode::DeadLetter;
 use crate::learner::{Counters, Parts};
 use crate::pipeline::{IntakeState, PipelineState};
@@ -81,6 +81,7 @@ pub enum LearnerInput {
     Batch(Batch),
     /// What to ask the policy before the next batch.
     Probe(Probe),
+    Critic(CriticBatch),
     Barrier(u64),
 }
 

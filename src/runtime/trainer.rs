@@ -30,6 +30,9 @@ impl Trainer {
                     self.validation.score(self.learner.policy(), &probe);
                     self.board.validated(&self.validation);
                 }
+                LearnerInput::Critic(batch) => {
+                    self.learner.learn_critic(&batch).map_err(JobError::Learner)?;
+                }
                 LearnerInput::Barrier(number) => {
                     let (parts, counters) = (self.learner.export(), self.learner.counters());
                     let validation = self.validation.snapshot();

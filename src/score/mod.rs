@@ -10,7 +10,7 @@ mod ridge;
 use serde::{Deserialize, Serialize};
 
 use crate::state::StateEncoder;
-use crate::trajectory::Trajectory;
+use crate::trajectory::{Step, Trajectory};
 use crate::window::Score;
 use ridge::{Fit, Moments, Samples};
 
@@ -29,6 +29,9 @@ pub enum ScoreKind {
     Advantage,
     /// The discounted return itself, as in the paper's offline setting.
     Return,
+    /// Of a step: the mean advantage of its session. A step then counts for how good the whole session was, by many small
+    /// comparisons instead of one large sum.
+    SessionMean,
     /// The reward of the step, or the plain sum of the trajectory's rewards.
     Reward,
 }
@@ -123,6 +126,9 @@ impl Scorer {
         let rewards: Vec<f64> = trajectory.steps.iter().map(|step| self.clip(step.reward)).collect();
         let returns = returns_to_go(&rewards, self.discount());
         let scored = match self.rules.unit {
+            Unit::Step | Unit::Trajectory if self.rules.kind == ScoreKind::SessionMean => {
+                self.score_by_mean(&returns, states)
+            }
             Unit::Trajectory => {
                 let value = returns.first().copied().unwrap_or(0.0);
                 let score = self.score_one(value, states, 0);
@@ -132,7 +138,7 @@ impl Scorer {
                 .map(|step| {
                     let value = match self.rules.kind {
                         ScoreKind::Reward => rewards[step],
-                        ScoreKind::Advantage | ScoreKind::Return => returns[step],
+                        ScoreKind::Advantage | ScoreKind::SessionMean | ScoreKind::Return => returns[step],
                     };
                     Scored { first_step: step, steps: 1, value, score: self.score_one(value, states, step) }
                 })
@@ -143,10 +149,34 @@ impl Scorer {
         scored
     }
 
+    /// Discounted return from the first step on, of clipped rewards; 0 without steps.
+    pub fn session_return(&self, trajectory: &Trajectory) -> f64 {
+        let reward = |step: &Step| self.clip(step.reward);
+        trajectory.steps.iter().rev().map(reward).fold(0.0, |to_go, reward| reward + self.discount() * to_go)
+    }
+
+    /// Every unit gets the mean over the steps' advantages; there is none before all steps have one.
+    fn score_by_mean(&mut self, returns: &[f64], states: &[Vec<f32>]) -> Vec<Scored> {
+        let advantages = (0..returns.len()).map(|step| self.advantage_of(returns[step], states, step));
+        let advantages: Vec<Option<f64>> = advantages.collect();
+        let sum: Option<f64> = advantages.iter().copied().sum();
+        let score = sum.and_then(|sum| Score::new((sum / returns.len() as f64) as f32));
+        match self.rules.unit {
+            Unit::Trajectory => {
+                let value = returns.first().copied().unwrap_or(0.0);
+                vec![Scored { first_step: 0, steps: returns.len(), value, score }]
+            }
+            Unit::Step => {
+                let unit = |(first_step, &value)| Scored { first_step, steps: 1, value, score };
+                returns.iter().enumerate().map(unit).collect()
+            }
+        }
+    }
+
     fn discount(&self) -> f64 {
         match self.rules.kind {
             ScoreKind::Reward => 1.0,
-            ScoreKind::Advantage | ScoreKind::Return => self.rules.discount,
+            ScoreKind::Advantage | ScoreKind::SessionMean | ScoreKind::Return => self.rules.discount,
         }
     }
 
@@ -155,9 +185,15 @@ impl Scorer {
     }
 
     fn score_one(&mut self, value: f64, states: &[Vec<f32>], step: usize) -> Option<Score> {
+        self.advantage_of(value, states, step).and_then(|score| Score::new(score as f32))
+    }
+
+    /// What a value comes to beside the baseline, which then learns of it.
+    fn advantage_of(&mut self, value: f64, states: &[Vec<f32>], step: usize) -> Option<f64> {
         let score = match (self.rules.kind, self.rules.baseline) {
-            (ScoreKind::Return | ScoreKind::Reward, _) | (ScoreKind::Advantage, Baseline::None) => Some(value),
-            (ScoreKind::Advantage, Baseline::Mean | Baseline::Linear) => {
+            (ScoreKind::Return | ScoreKind::Reward, _)
+            | (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::None) => Some(value),
+            (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Mean | Baseline::Linear) => {
                 let features = self.features(states, step);
                 let advantage = self.state.fit.as_ref().map(|fit| fit.standardize(&features, value));
                 self.fresh.push(&features, value);
@@ -168,7 +204,7 @@ impl Scorer {
         if self.state.units.is_multiple_of(self.rules.generation) {
             self.close_generation();
         }
-        score.and_then(|score| Score::new(score as f32))
+        score
     }
 
     /// Features of the baseline: known at the decision, not shown to the policy. Without the step number the filter

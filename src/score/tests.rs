@@ -56,6 +56,8 @@ fn units_and_kinds_take_the_return_they_name() {
         (Unit::Step, ScoreKind::Return, vec![Some(3.0), Some(4.0), Some(4.0)]),
         (Unit::Trajectory, ScoreKind::Reward, vec![Some(7.0)]),
         (Unit::Step, ScoreKind::Reward, vec![Some(1.0), Some(2.0), Some(4.0)]),
+        (Unit::Step, ScoreKind::SessionMean, vec![Some(11.0 / 3.0); 3]),
+        (Unit::Trajectory, ScoreKind::SessionMean, vec![Some(11.0 / 3.0)]),
         (Unit::Step, ScoreKind::Advantage, vec![Some(3.0), Some(4.0), Some(4.0)]),
     ] {
         let mut scorer = scorer(rules(unit, kind, Baseline::None));
@@ -76,6 +78,28 @@ fn a_unit_of_generation_g_is_measured_by_generations_up_to_g_minus_2() {
     for score in &seen[8..] {
         assert!((score.unwrap() - 99.0).abs() < 1e-3, "measured by generation 0 alone: {seen:?}");
     }
+}
+
+#[test]
+fn the_session_mean_is_the_mean_of_the_steps_advantages() {
+    let rules = |kind| rules(Unit::Step, kind, Baseline::Linear);
+    let (mut by_step, mut by_mean) = (scorer(rules(ScoreKind::Advantage)), scorer(rules(ScoreKind::SessionMean)));
+    let mut compared = 0;
+    for round in 0..20u32 {
+        let rewards: Vec<f64> = (0..3).map(|step| f64::from((step + 1) * round % 7) * 0.37).collect();
+        let advantages = scores(&mut by_step, &rewards);
+        let means = scores(&mut by_mean, &rewards);
+        if let Some(advantages) = advantages.into_iter().collect::<Option<Vec<f32>>>() {
+            let mean = advantages.iter().sum::<f32>() / 3.0;
+            assert!(means.iter().all(|found| (found.unwrap() - mean).abs() < 1e-4), "{means:?} and not {mean}");
+            compared += 1;
+        } else {
+            assert_eq!(means, [None; 3], "no mean of what is not all there");
+        }
+    }
+    assert!(compared > 10);
+    let session = trajectory(&[1.0, 2.0, 4.0]);
+    assert_eq!(by_mean.session_return(&session), 3.0, "discounted by a half");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::kind::{OFF, parse_length, parse_size};
-use super::sections::ReplayRatio;
+use super::sections::{ReplayRatio, Tilt};
 use crate::time::Span;
 
 pub fn length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -63,6 +63,15 @@ pub fn number_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 }
 
 pub fn replay_ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReplayRatio, D::Error> {
+    Ok(number_or_auto(deserializer)?.map_or(ReplayRatio::Auto, ReplayRatio::Fixed))
+}
+
+pub fn tilt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tilt, D::Error> {
+    Ok(number_or_auto(deserializer)?.map_or(Tilt::Auto, Tilt::Fixed))
+}
+
+/// `None`: auto.
+fn number_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum NumberOrWord {
@@ -70,8 +79,8 @@ pub fn replay_ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Replay
         Word(String),
     }
     match NumberOrWord::deserialize(deserializer)? {
-        NumberOrWord::Number(ratio) => Ok(ReplayRatio::Fixed(ratio)),
-        NumberOrWord::Word(word) if word == "auto" => Ok(ReplayRatio::Auto),
-        NumberOrWord::Word(word) => Err(D::Error::custom(format!("{word} is not a replay ratio"))),
+        NumberOrWord::Number(ratio) => Ok(Some(ratio)),
+        NumberOrWord::Word(word) if word == "auto" => Ok(None),
+        NumberOrWord::Word(word) => Err(D::Error::custom(format!("{word} is neither a number nor \"auto\""))),
     }
 }

@@ -14,6 +14,7 @@ use super::read;
 use super::secret::Secret;
 pub use crate::filter::{ReplayRatio, WarmUp};
 pub use crate::kafka::RetentionGap;
+pub use crate::learner::Tilt;
 pub use crate::score::{Baseline, ScoreKind, Unit};
 use crate::time::Span;
 
@@ -214,6 +215,7 @@ pub struct Filter {
     pub drift: DriftTest,
     pub drift_threshold: f64,
     pub buffer: usize,
+    pub propensity_power: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,6 +257,8 @@ pub struct Learner {
     pub clip_norm: f64,
     #[serde(deserialize_with = "read::replay_ratio")]
     pub replay_ratio: ReplayRatio,
+    #[serde(deserialize_with = "read::tilt")]
+    pub tilt: Tilt,
     pub seed: u64,
     pub snapshot_updates: u64,
     pub refused_in_a_row: u64,

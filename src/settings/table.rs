@@ -126,7 +126,7 @@ pub const TABLE: &[Setting] = &[
     structural("reward.wait", length(0, 365 * DAY), Some(r#""0s""#), "How long after a decision its reward may still come."),
     tunable("reward.clip", Kind::Pair, None, "Bounds [low, high] into which a step's reward is clipped."),
 
-    structural("score.kind", one_of(&["advantage", "return", "reward"]), Some(r#""advantage""#), "What the filter compares."),
+    structural("score.kind", one_of(&["advantage", "session_mean", "return", "reward"]), Some(r#""advantage""#), "What the filter compares; session_mean = the mean advantage of a step's session."),
     structural("score.discount", number(Bounds::from_to(0.0, 1.0)), Some("0.99"), "Discount of the return."),
     structural("score.baseline", Kind::Choice { now: &["none", "mean", "linear"], later: &["network"] }, Some(r#""linear""#), "What an advantage is measured from."),
     structural("score.generation", count(1, 10_000_000), Some("1_000"), "Units per generation of the baseline; a unit uses the fit of two generations ago."),
@@ -145,6 +145,7 @@ pub const TABLE: &[Setting] = &[
     tunable("filter.drift", one_of(&["off", "page-hinkley"]), Some(r#""off""#), "Test on the scores' mean that shortens the window when it has moved."),
     tunable("filter.drift_threshold", number(Bounds::from_to(1.0, 1e6)), Some("50.0"), "Summed deviation, in standard deviations, at which it has."),
     structural("filter.buffer", count(1, 10_000_000), Some("20_000"), "Admitted steps that are kept for reuse."),
+    tunable("filter.propensity_power", number(Bounds::from_to(-1.0, 1.0)), Some("0.0"), "Admitted steps weigh their logged propensity to this power; 0 = all alike, whatever the log says."),
 
     structural("learner.policy", one_of(&["gaussian", "softmax"]), Some(r#""gaussian""#), "Over item embeddings, or over item ids."),
     structural("learner.hidden", Kind::Counts { min: 1, max: 4_096, len_max: 8 }, Some("[128, 128]"), "Widths of the hidden layers."),
@@ -165,6 +166,7 @@ pub const TABLE: &[Setting] = &[
     tunable("learner.weight_decay", number(Bounds::from_to(0.0, 100.0)), Some("0.3"), "Decoupled weight decay."),
     tunable("learner.clip_norm", number(Bounds::above(0.0, 1e6)), Some("1.0"), "Largest global norm of a gradient."),
     tunable("learner.replay_ratio", Kind::NumberOr { bounds: Bounds::from_to(0.0, 1_024.0), word: "auto" }, Some(r#""auto""#), "Draws per newly admitted step; auto = 64 at first, 16 after 10,000, falling to 1."),
+    tunable("learner.tilt", Kind::NumberOr { bounds: Bounds::from_to(0.0, 100.0), word: "auto" }, Some("0.0"), "Beta with which a softmax policy leans towards its critic of whole sessions when it acts; 0 = off, auto = 0 below 50,000 decisions, 1 below 100,000, then 2."),
     structural("learner.seed", count(0, i64::MAX as u64), Some("1"), "Seed of the weights and of the draws."),
     tunable("learner.snapshot_updates", count(1, 1_000_000), Some("100"), "Updates between the copies that a diverged learner goes back to."),
     tunable("learner.refused_in_a_row", count(1, 1_000_000), Some("5"), "Refused updates after which it goes back."),

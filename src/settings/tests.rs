@@ -191,7 +191,11 @@ fn a_refused_value_comes_with_what_is_accepted_and_what_to_do() {
         ("kafka.brokers=[1]", "a list of texts", "for example"),
         ("kafka.topics=[\"\"]", "a list of texts", "take the empty text out"),
         ("http.listen=8077", "an address", "127.0.0.1:8077"),
-        ("score.kind=retrun", "one of \"advantage\", \"return\", \"reward\"", "did you mean \"return\"?"),
+        (
+            "score.kind=retrun",
+            "one of \"advantage\", \"session_mean\", \"return\", \"reward\"",
+            "did you mean \"return\"?",
+        ),
         ("score.baseline=network", "one of \"none\"", "\"network\" is not built yet"),
         ("mapping=3", "a table", "the default"),
         ("kafka.properties={ a = [1] }", "a table of texts", "give \"a\" as a text"),

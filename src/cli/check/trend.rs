@@ -89,14 +89,16 @@ impl Trend {
             let mut to_go = 0.0;
             for (number, step) in trajectory.steps.iter().enumerate().rev() {
                 to_go = match self.score.kind {
-                    ScoreKind::Advantage | ScoreKind::Return => step.reward + self.score.discount * to_go,
+                    ScoreKind::Advantage | ScoreKind::SessionMean | ScoreKind::Return => {
+                        step.reward + self.score.discount * to_go
+                    }
                     ScoreKind::Reward => step.reward,
                 };
                 self.by_step.add(number as f64, to_go);
                 self.reward += step.reward;
             }
             let whole = match self.score.kind {
-                ScoreKind::Advantage | ScoreKind::Return => to_go,
+                ScoreKind::Advantage | ScoreKind::SessionMean | ScoreKind::Return => to_go,
                 ScoreKind::Reward => trajectory.steps.iter().map(|step| step.reward).sum(),
             };
             self.by_length.add(trajectory.steps.len() as f64, whole);
@@ -108,7 +110,7 @@ impl Trend {
 
 impl Report {
     pub fn warning(&self, score: &Score, unit: Unit) -> Option<String> {
-        if score.kind == ScoreKind::Advantage && score.baseline == Baseline::Linear {
+        if matches!(score.kind, ScoreKind::Advantage | ScoreKind::SessionMean) && score.baseline == Baseline::Linear {
             // This baseline takes the step number out.
             return None;
         }

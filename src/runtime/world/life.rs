@@ -200,9 +200,10 @@ impl Life {
             }
             Turn::Student => match self.for_student.try_recv().unwrap() {
                 LearnerInput::Batch(batch) => self.student.update(&batch),
+                LearnerInput::Probe(_) | LearnerInput::Critic(_) => panic!("nobody asked for these"),
                 LearnerInput::Barrier(barrier) => {
                     let (parts, counters) = (self.student.export(), self.student.counters());
-                    self.learned.send(Learned { barrier, parts, counters }).unwrap();
+                    self.learned.send(Learned { barrier, parts, counters, validation: Default::default() }).unwrap();
                 }
             },
             Turn::Writer | Turn::Seal => {

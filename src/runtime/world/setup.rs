@@ -171,6 +171,8 @@ fn pipeline_rules(dice: &mut Dice) -> PipelineRules {
         filter,
         buffer,
         action: ActionForm::Item,
+        probe_share: 0.0,
+        critic: None,
         expire_after: if is_plain { None } else { Some(Span::from_millis(150)) },
         log_decisions: true,
     }

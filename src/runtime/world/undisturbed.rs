@@ -116,7 +116,7 @@ impl Process {
 
     fn digest(&mut self) -> Digest {
         let intakes = self.intakes.iter().map(|(partition, intake)| (*partition, intake.snapshot())).collect();
-        let content = Content { intakes, pipeline: self.pipeline.snapshot() };
+        let content = Content { intakes, pipeline: self.pipeline.snapshot(), validation: Default::default() };
         content::encode(&content, &super::life::meta(), &self.student.export()).unwrap().1
     }
 }
