@@ -83,7 +83,22 @@ class Policy:
             log_sigma = self.tensors["log_sigma"]
             z = (self.tensors["item_embeddings"] - output) / np.exp(log_sigma)
             return (-0.5 * (z**2 + np.log(2 * np.pi)) - log_sigma).sum(axis=1)
-        return self.tensors["item_vectors"] @ output
+        preferences = self.tensors["item_vectors"] @ output
+        beta = self.manifest["serving"]["tilt"]
+        return preferences + beta * self.critic(state) if beta > 0 else preferences
+
+    def critic(self, state):
+        """What sessions with each item in this state came to: one hidden layer over the state and the item."""
+        tensors = self.tensors
+        hidden = tensors["critic.bias"] + state @ tensors["critic.weight"][: len(state)]
+        if "critic.items" in tensors:
+            # An item without a row has not been seen by the critic.
+            own = np.zeros((len(self.items), len(hidden)), np.float32)
+            known = tensors["critic.items"][: len(self.items)]
+            own[: len(known)] = known
+        else:
+            own = tensors["item_vectors"] @ tensors["critic.weight"][len(state) :]
+        return (np.maximum(hidden + own, 0) @ tensors["critic.output"])[:, 0] + tensors["critic.output_bias"]
 
     def recommend(self, state, candidates=None, top=1):
         preferences = self.preferences(state).astype(np.float64)

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::tilt::{CRITIC_WIDTH, Tilt};
-pub(crate) use self::tilt::{add, add_inputs};
+pub(crate) use self::tilt::{NAMES as CRITIC_TENSORS, add, add_inputs};
 
 /// Bounds of the logarithm of sigma: below the floor gradients explode, above the cap the policy says nothing.
 pub const LOG_SIGMA_FLOOR: f32 = -5.0;

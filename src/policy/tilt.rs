@@ -31,7 +31,9 @@ pub(crate) struct Layers<'a> {
     pub items: &'a [f32],
 }
 
-const NAMES: [&str; 5] = ["critic.weight", "critic.bias", "critic.output", "critic.output_bias", "critic.items"];
+/// The names of a critic's arrays, in the order in which they are kept.
+pub(crate) const NAMES: [&str; 5] =
+    ["critic.weight", "critic.bias", "critic.output", "critic.output_bias", "critic.items"];
 
 impl Tilt {
     /// Joins parts that fit a policy of this head over such states.

@@ -1,14 +1,17 @@
 //! The tensors of a policy as a safetensors file, and back.
 //!
 //! Names are those of the policy: `layer.<i>.weight` `[in, out]` and `layer.<i>.bias` `[out]`, `log_sigma` or
-//! `item_vectors`; beside them `item_embeddings` `[items, item dimension]`. All are f32, little-endian, row-major.
+//! `item_vectors`; beside them `item_embeddings` `[items, item dimension]`, and the critic of a
+//! tilted policy (`critic.*`). All are f32, little-endian, row-major.
 
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{Draft, Manifest, PublishError};
-use crate::policy::{Head, ITEM_VECTORS, ItemVectors, LOG_SIGMA, Policy, Tensor, bias_name, weight_name};
+use crate::policy::{
+    CRITIC_TENSORS, Head, ITEM_VECTORS, ItemVectors, LOG_SIGMA, Policy, Tensor, Tilt, bias_name, weight_name,
+};
 
 const ITEM_EMBEDDINGS: &str = "item_embeddings";
 
@@ -20,6 +23,8 @@ pub fn encode(draft: &Draft) -> Result<Vec<u8>, PublishError> {
         .iter()
         .map(|tensor| (tensor.name.as_str(), tensor.shape.clone(), to_bytes(&tensor.values)))
         .collect();
+    let critic = policy.tilt().map(|tilt| tilt.tensors()).unwrap_or_default();
+    tensors.extend(critic.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.clone(), to_bytes(&tensor.values))));
     if let Head::Given { dimension } = policy.head() {
         tensors.push((ITEM_VECTORS, vec![policy.items(), dimension], to_bytes(policy.item_vectors())));
     }
@@ -54,6 +59,7 @@ pub fn decode(file: &[u8], manifest: &Manifest) -> Result<(Policy, Option<Vec<f3
         }
     };
     let policy = Policy::new(shape.state_dimension, shape.head(), named, given).map_err(|error| error.to_string())?;
+    let policy = policy.with_tilt(tilt(&tensors, manifest)?).map_err(|error| error.to_string())?;
     if !matches!(policy.head(), Head::Gaussian { .. }) && policy.items() != manifest.items.len() {
         return Err(format!("it has vectors for {} items and names for {}", policy.items(), manifest.items.len()));
     }
@@ -70,6 +76,18 @@ pub fn decode(file: &[u8], manifest: &Manifest) -> Result<(Policy, Option<Vec<f3
         return Err(format!("{ITEM_EMBEDDINGS} has the shape {:?}", embeddings.shape));
     }
     Ok((policy, embeddings.map(|tensor| tensor.values)))
+}
+
+/// The critic, if one was published, in the order in which a policy keeps its arrays.
+fn tilt(tensors: &SafeTensors<'_>, manifest: &Manifest) -> Result<Option<Tilt>, String> {
+    let names = tensors.names();
+    let own = CRITIC_TENSORS.iter().filter(|name| names.contains(name));
+    let critic: Vec<Tensor> = own.map(|name| tensor(tensors, name)).collect::<Result<_, _>>()?;
+    if critic.is_empty() {
+        return Ok(None);
+    }
+    let (shape, beta) = (&manifest.policy, manifest.serving.tilt as f32);
+    Tilt::new(beta, critic, shape.state_dimension, shape.head()).map(Some).map_err(|error| error.to_string())
 }
 
 fn tensor(tensors: &SafeTensors<'_>, name: &str) -> Result<Tensor, String> {

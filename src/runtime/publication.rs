@@ -49,13 +49,14 @@ impl PublishPlan {
         let range = meta.range.as_ref();
         let from: Option<Position> =
             range.map(|range| range.iter().map(|(partition, bounds)| (*partition, bounds.start)).collect());
+        let tilt = policy.tilt().map_or(0.0, |tilt| f64::from(tilt.beta()));
         Ok(Draft {
             version: facts.counters.get("updates").copied().unwrap_or_default(),
             item_embeddings: self.item_embeddings(&policy, &items),
             policy,
             items,
             state: StateShape::of(&self.encoder),
-            serving: Serving { temperature: self.temperature, tilt: 0.0 },
+            serving: Serving { temperature: self.temperature, tilt },
             lineage: Lineage {
                 parent: None,
                 checkpoint: sequence.0,
