@@ -86,7 +86,7 @@ declare! {
     SEAL_SECONDS Histogram SHORT => "sluicebox_seal_seconds" "Time from the barrier to a durable checkpoint.";
     CHECKPOINT_AGE Gauge => "sluicebox_checkpoint_age_seconds" "Time since the last checkpoint was made durable.";
 
-    PUBLICATIONS CounterBy "outcome" => "sluicebox_publications_total" "Attempts of `run` to publish a sealed policy.";
+    PUBLICATIONS CounterBy "outcome" => "sluicebox_policy_publications_total" "Attempts of `run` to publish a sealed policy.";
     RECOMMEND_SECONDS Histogram SHORT => "sluicebox_recommend_seconds" "Time from a question's head to its answer.";
     SERVED_VERSION Gauge => "sluicebox_served_updates" "Version of the policy that /v1/recommend serves: its count of updates.";
 

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     /// What the last word before `_total` may be.
-    const UNITS: [&str; 24] = [
+    const UNITS: [&str; 26] = [
         "records",
         "events",
         "trajectories",
@@ -101,6 +101,7 @@ mod tests {
         "sessions",
         "partitions",
         "checkpoints",
+        "publications",
         "requests",
         "bytes",
         "seconds",
@@ -108,6 +109,7 @@ mod tests {
         "score",
         "reward",
         "loss",
+        "nats",
         "norm",
         "alarms",
         "jumps",

@@ -88,6 +88,7 @@ impl Process {
                 let value = entry.value.as_deref();
                 let observed = intake.observe(entry.offset, entry.timestamp, value, &mut |_| (), &mut closed);
                 assert!(!matches!(observed, Observed::Broken { .. }));
+                intake.remember(entry.offset, entry.timestamp, value);
                 *read += 1;
             }
             closed.into_iter().for_each(|trajectory| self.pipeline.merge_mut().offer(trajectory).unwrap());
