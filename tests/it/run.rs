@@ -203,7 +203,7 @@ fn a_run_continues_from_a_replay_and_closes_what_that_had_left_open() {
     let counters = || json_of(["inspect", &setup.path("state"), "--json"])["counters"].clone();
     // 39 sessions ended in the replay and 20 in the run; the one between them ended by its gap.
     let (first, updates) = (counters(), replayed["updates"].as_u64().unwrap());
-    assert_eq!((&first["records"], &first["applied"]), (&179.into(), &179.into()), "{first}");
+    assert_eq!((&first["records"], &first["events"]), (&179.into(), &179.into()), "{first}");
     assert!(first["updates"].as_u64().unwrap() >= updates.saturating_sub(1), "{first} after {replayed}");
     // A restart with the same words goes on from its own state.
     topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(60, 10));
