@@ -123,17 +123,49 @@ impl Guard {
         self.log_norm.is_finite()
     }
 
-    /// Whether the norm is large beside those before it; then it joins them, but never by more than the limit.
+    /// Whether the norm is large beside those before it; then it joins them, but once there are enough to
+    /// compare with never by more than the limit.
     fn observe_norm(&mut self, norm: f64, log_ratio_max: f64) -> bool {
-        let log = norm.max(f64::MIN_POSITIVE).ln();
+        // A policy with one item to choose from has no gradient, and that says nothing about those that follow.
+        if norm == 0.0 {
+            return false;
+        }
+        let log = norm.ln();
         if self.norms == 0 {
             self.log_norm = log;
         }
         let gap = log - self.log_norm;
-        let is_large = self.norms >= NORMS_MIN && gap > log_ratio_max;
+        let is_known = self.norms >= NORMS_MIN;
+        let limit = if is_known { log_ratio_max } else { f64::INFINITY };
         let share = NORM_SHARE.max(1.0 / (self.norms + 1) as f64);
-        self.log_norm += share * gap.clamp(-log_ratio_max, log_ratio_max);
+        self.log_norm += share * gap.clamp(-limit, limit);
         self.norms = self.norms.saturating_add(1);
-        is_large
+        is_known && gap > log_ratio_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(norms: impl Iterator<Item = f64>) -> Vec<Result<(), Refusal>> {
+        let mut guard = Guard::new(Snapshot { tensors: Vec::new(), adam: Adam::new(&[]) });
+        let judge = |gradient_norm| {
+            guard.judge(Signs { loss: 1.0, gradient_norm, distance_ratio: 0.0 }, &GuardSettings::default())
+        };
+        norms.map(judge).collect()
+    }
+
+    #[test]
+    fn a_start_without_gradients_does_not_make_ordinary_ones_large() {
+        let start = [0.0, 0.0, 1e-30].into_iter().chain(std::iter::repeat_n(1.0, 500));
+        assert!(outcomes(start).iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn a_norm_far_beyond_those_before_it_is_refused() {
+        let norms = std::iter::repeat_n(1.0, 150).chain([2e3, 1.0]);
+        let found = outcomes(norms);
+        assert_eq!(found[150..], [Err(Refusal::Gradient), Ok(())]);
     }
 }
