@@ -182,7 +182,10 @@ impl Returns {
 mod tests {
     use super::*;
 
-    fn session(number: u64, steps: usize) -> (f64, Vec<(Box<[f32]>, u32)>) {
+    /// A state and the item that was shown in it.
+    type Shown = (Box<[f32]>, u32);
+
+    fn session(number: u64, steps: usize) -> (f64, Vec<Shown>) {
         let step = |step: usize| (Box::from([number as f32, step as f32]), (number % 7) as u32);
         ((number % 5) as f64 * 10.0, (0..steps).map(step).collect())
     }
