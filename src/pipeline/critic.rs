@@ -92,6 +92,11 @@ impl CriticFeed {
         if is_sound { Ok(CriticFeed { rules, state }) } else { Err("the critic's ring contradicts itself".to_owned()) }
     }
 
+    /// Batches emitted so far.
+    pub fn batches(&self) -> u64 {
+        self.state.batches
+    }
+
     pub fn snapshot(&self) -> CriticFeedState {
         self.state.clone()
     }

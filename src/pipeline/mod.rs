@@ -222,6 +222,7 @@ impl Pipeline {
             if validation::is_chosen(self.rules.probe_share, partition, step.place) {
                 probes.push(Probe {
                     batches_before: self.buffer.batches(),
+                    critic_batches_before: self.critic.as_ref().map_or(0, CriticFeed::batches),
                     state: state.as_slice().into(),
                     action: self.known_action(step),
                     row: self.encoder.catalog.row(&step.decision.item),

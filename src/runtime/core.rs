@@ -10,6 +10,7 @@ use super::messages::{Barrier, Draft, Flow, LearnerInput, Purpose, WriterInput};
 use super::{JobError, Stopped};
 use crate::pipeline::{IntakeState, Outputs, Pipeline, RecordCounters};
 use crate::position::Partition;
+use crate::validation::Probe;
 
 pub struct Core {
     pub pipeline: Pipeline,
@@ -90,22 +91,30 @@ impl Core {
             }
             self.write(WriterInput::Decisions(lines))?;
         }
-        // Critic and policy never look at each other, so between them no order is needed.
-        for batch in outputs.critic_batches {
-            self.learner.send(LearnerInput::Critic(batch)).map_err(|_| Stopped)?;
-        }
-        // The order in which they were made, whatever was handed over together: the answers depend on it.
+        // Policy and critic never look at each other, but a probe asks both: it comes after what was made before it, whatever
+        // was handed over together.
         let mut probes = outputs.probes.into_iter().peekable();
+        let mut critic = outputs.critic_batches.into_iter().peekable();
+        let mut ask = |core: &Core, probe: Probe| {
+            while let Some(batch) = critic.next_if(|batch| batch.number < probe.critic_batches_before) {
+                core.teach(LearnerInput::Critic(batch))?;
+            }
+            core.teach(LearnerInput::Probe(probe))
+        };
         for batch in outputs.batches {
             while let Some(probe) = probes.next_if(|probe| probe.batches_before <= batch.number) {
-                self.learner.send(LearnerInput::Probe(probe)).map_err(|_| Stopped)?;
+                ask(self, probe)?;
             }
-            self.learner.send(LearnerInput::Batch(batch)).map_err(|_| Stopped)?;
+            self.teach(LearnerInput::Batch(batch))?;
         }
         for probe in probes {
-            self.learner.send(LearnerInput::Probe(probe)).map_err(|_| Stopped)?;
+            ask(self, probe)?;
         }
-        Ok(())
+        critic.try_for_each(|batch| self.teach(LearnerInput::Critic(batch)))
+    }
+
+    fn teach(&self, input: LearnerInput) -> Result<(), Stopped> {
+        self.learner.send(input).map_err(|_| Stopped)
     }
 
     /// All lanes stand at the barrier: hand over what the checkpoint will hold, and go on.

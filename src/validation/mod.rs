@@ -37,6 +37,8 @@ const SHOWN_EVERY: u64 = 100;
 pub struct Probe {
     /// Batches that the policy has been given before it is asked.
     pub batches_before: u64,
+    /// The same of the critic.
+    pub critic_batches_before: u64,
     pub state: Box<[f32]>,
     /// `None` for an item that has no number yet: no policy can know it.
     pub action: Option<Action>,

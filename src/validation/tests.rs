@@ -21,6 +21,7 @@ fn softmax() -> Policy {
 fn probe(chosen: u32, candidates: Option<&[u32]>, propensity: Option<f64>, reward: f64) -> Probe {
     Probe {
         batches_before: 0,
+        critic_batches_before: 0,
         state: [1.0].into(),
         action: Some(Action::Item { chosen, candidates: candidates.map(Arc::from) }),
         row: None,

@@ -82,3 +82,14 @@ fn a_crash_is_invisible_with_baselines_steps_and_embeddings_too() {
         assert_proven(&report, 12);
     }
 }
+
+/// What is asked of a tilted policy depends on its critic, and so on where the critic's batches stand among the questions.
+#[test]
+fn a_crash_is_invisible_to_a_tilted_policy_and_its_validation() {
+    let log = repository("tests/data/recsim_iev_mix_200.jsonl.gz");
+    let mut arguments = vec!["verify-resume", "-c", "configs/recsim.toml", "--file", &log, "--partitions", "4"];
+    arguments.extend(["--set", "learner.tilt=1", "--set", "validation.share=0.2"]);
+    arguments.extend(["--kills", "6", "--seed", "3", "--json"]);
+    let report = json_of(arguments);
+    assert_eq!(report["identical"], true, "{report:#}");
+}
