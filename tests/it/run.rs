@@ -9,7 +9,7 @@ use crate::{broker, topics};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Two people with a session a minute each: `count` sessions from `first` on, all of one step that pays.
-fn visits(first: u32, count: u32) -> Vec<String> {
+pub fn visits(first: u32, count: u32) -> Vec<String> {
     (first..first + count)
         .flat_map(|number| {
             let time = 1_700_000_000_000_i64 + i64::from(number) * 120_000;
