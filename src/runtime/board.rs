@@ -1,8 +1,8 @@
 //! What people look at while a job runs: progress, `/status`, metrics. Nothing that decides reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::position::{NextOffset, Partition, Position};
 use crate::telemetry::{
     self, CheckpointStatus, Counter, FilterStatus, Flow, LearnerStatus, PartitionStatus, Phase, declared,
 };
+use crate::time::EventTime;
 
 /// The latest figures. Written by the threads of a job, read by whoever wants to.
 #[derive(Debug, Default)]
@@ -46,6 +47,12 @@ pub struct Status {
     /// Mean undiscounted return of the trajectories so far.
     pub mean_return: Option<f64>,
     pub queued_trajectories: usize,
+    /// Event time up to which each partition has been read; none for one without events.
+    pub watermarks: BTreeMap<Partition, EventTime>,
+    /// Partitions for which the merge does not wait.
+    pub idle: BTreeSet<Partition>,
+    /// Admitted steps from which batches are drawn.
+    pub buffer_len: usize,
     pub batches: u64,
     pub updates: u64,
     pub refused_updates: u64,
@@ -63,8 +70,16 @@ pub struct Status {
     pub sealed_at: Option<i64>,
     pub caught_up: bool,
     pub known_ends: Position,
-    pub paused: u64,
+    pub paused: BTreeSet<Partition>,
+    /// Records that retention deleted before they were read.
+    pub lost: u64,
+    /// When records came last, or when there was nothing to come.
+    #[serde(skip)]
+    pub last_news: Option<Instant>,
 }
+
+/// With records to read and nothing paused, a client that brings none for so long is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// Which counter of the state each metric shows: a restart goes on counting where the state stands.
 const COUNTERS: &[(&str, Counter)] = &[
@@ -102,16 +117,17 @@ impl Board {
                 next_offset: next.raw(),
                 end_offset: end,
                 lag_records: end.map(|end| end.saturating_sub(next.raw())),
-                ..PartitionStatus::default()
+                watermark: status
+                    .watermarks
+                    .get(partition)
+                    .map(|time| WallTime::from_millis(time.millis()).to_string()),
+                paused: status.paused.contains(partition),
+                idle: status.idle.contains(partition),
             }
         };
         telemetry::Status {
             phase: if status.caught_up { Phase::Live } else { Phase::CatchingUp },
-            flow: match (status.paused > 0, status.caught_up) {
-                (true, _) => Flow::BackPressure,
-                (false, true) => Flow::NoData,
-                (false, false) => Flow::Flowing,
-            },
+            flow: status.flow(),
             settings_digest: settings_digest.to_owned(),
             partitions: status.position.iter().map(partition).collect(),
             counters: status.counters.clone(),
@@ -128,7 +144,7 @@ impl Board {
                 updates: status.updates,
                 refused_updates: status.refused_updates,
                 loss: status.loss,
-                buffer_len: status.batches,
+                buffer_len: status.buffer_len as u64,
             },
             checkpoint: status.checkpoint.map(|sequence| CheckpointStatus {
                 sequence,
@@ -152,7 +168,11 @@ impl Board {
                 declared::LAG_RECORDS.set(partition.to_string(), lag as f64);
             }
         }
-        declared::PAUSED.set(status.paused as f64);
+        declared::PAUSED.set(status.paused.len() as f64);
+        declared::IDLE.set(status.idle.len() as f64);
+        declared::LAG_SECONDS.set(status.lag_seconds(now));
+        declared::LOST_RECORDS.reach(status.lost);
+        declared::BUFFER.set(status.buffer_len as f64);
         declared::PARKED_EVENTS.set(status.counters.get("parked").copied().unwrap_or_default() as f64);
         declared::OPEN_SESSIONS.set(status.counters.get("open_sessions").copied().unwrap_or_default() as f64);
         declared::MERGING_UNITS.set(status.queued_trajectories as f64);
@@ -199,14 +219,17 @@ impl Board {
 
     pub fn read(&self, partition: Partition, records: u64, next: NextOffset) {
         let mut status = self.lock();
+        status.last_news = Some(clock::instant());
         status.records += records;
         status.position.insert(partition, next);
     }
 
     /// How the reading stands: the ends of the partitions as last heard of, and what is paused.
-    pub fn reading(&self, ends: &Position, paused: usize) {
+    pub fn reading(&self, ends: &Position, paused: &BTreeSet<Partition>) {
         let mut status = self.lock();
-        status.paused = paused as u64;
+        if status.paused != *paused {
+            status.paused.clone_from(paused);
+        }
         if status.known_ends != *ends {
             status.known_ends.clone_from(ends);
         }
@@ -217,6 +240,13 @@ impl Board {
         let lag: u64 = lag.sum();
         status.lag_records = Some(lag);
         status.caught_up = lag == 0 && !ends.is_empty();
+        if lag == 0 || !paused.is_empty() || status.last_news.is_none() {
+            status.last_news = Some(clock::instant());
+        }
+    }
+
+    pub fn lost(&self, records: u64) {
+        self.lock().lost += records;
     }
 
     pub fn judged(&self, pipeline: &mut Pipeline) {
@@ -227,14 +257,20 @@ impl Board {
         };
         let totals = *pipeline.totals();
         let filtered = *pipeline.filter().totals();
+        let merge = pipeline.merge();
         let mut status = self.lock();
+        let partitions: Vec<Partition> = status.position.keys().copied().collect();
+        status.idle = partitions.iter().copied().filter(|partition| merge.is_idle(*partition)).collect();
+        status.watermarks =
+            partitions.iter().filter_map(|partition| Some((*partition, merge.watermark_of(*partition)?))).collect();
         (status.level, status.kappa, status.window_len, status.threshold) = (level, kappa, window_len, threshold);
         (status.trajectories, status.steps) = (totals.trajectories, totals.steps);
         status.mean_return = (totals.trajectories > 0).then(|| totals.reward / totals.trajectories as f64);
         (status.judged, status.admitted) = (filtered.judged, filtered.admitted);
         (status.filtered, status.held) = (filtered.filtered, filtered.held);
         status.admitted_share = filtered.admitted_share();
-        status.queued_trajectories = pipeline.merge().queued();
+        status.queued_trajectories = merge.queued();
+        status.buffer_len = pipeline.buffer().len();
         status.batches = pipeline.buffer().batches();
     }
 
@@ -273,5 +309,69 @@ impl Board {
     /// A poisoned lock only means that a thread panicked while it wrote figures.
     fn lock(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status {
+    /// Why records flow, or why they do not.
+    fn flow(&self) -> Flow {
+        let is_silent = self.last_news.is_some_and(|last| last.elapsed() > STUCK_AFTER);
+        match (self.paused.is_empty(), self.caught_up) {
+            (false, _) => Flow::BackPressure,
+            (true, true) => Flow::NoData,
+            (true, false) if is_silent => Flow::ClientStuck,
+            (true, false) => Flow::Flowing,
+        }
+    }
+
+    /// How old the news is that has not been read: by the slowest partition with something left to read.
+    fn lag_seconds(&self, now: i64) -> f64 {
+        let has_lag = |partition: &Partition| {
+            let next = self.position.get(partition).map_or(0, |next| next.raw());
+            self.known_ends.get(partition).is_some_and(|end| end.raw() > next)
+        };
+        let slowest =
+            self.watermarks.iter().filter(|(partition, _)| has_lag(partition)).map(|(_, time)| time.millis()).min();
+        slowest.map_or(0.0, |slowest| (now - slowest).max(0) as f64 / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flow_tells_no_data_from_back_pressure_from_a_stuck_client() {
+        let board = Board::default();
+        let (partition, ends) = (Partition(0), Position::from([(Partition(0), NextOffset::boundary(5))]));
+        board.begin(None, 0, &Position::from([(partition, NextOffset::ZERO)]), None, 0);
+        board.reading(&ends, &BTreeSet::new());
+        assert_eq!(board.status().flow(), Flow::Flowing);
+        let long_ago = clock::instant().checked_sub(2 * STUCK_AFTER);
+        board.lock().last_news = long_ago;
+        assert_eq!(board.status().flow(), Flow::ClientStuck);
+        board.reading(&ends, &BTreeSet::from([partition]));
+        assert_eq!(board.status().flow(), Flow::BackPressure);
+        board.reading(&ends, &BTreeSet::new());
+        assert_eq!(board.status().flow(), Flow::Flowing, "the silence begins when the pause ends");
+        board.read(partition, 5, NextOffset::boundary(5));
+        board.reading(&ends, &BTreeSet::new());
+        board.lock().last_news = long_ago;
+        assert_eq!(board.status().flow(), Flow::NoData);
+    }
+
+    #[test]
+    fn the_lag_in_seconds_is_that_of_the_slowest_partition_with_something_to_read() {
+        let time = |millis| EventTime::new(1_700_000_000_000 + millis).unwrap();
+        let position = |offsets: [u64; 2]| (0..).map(Partition).zip(offsets.map(NextOffset::boundary)).collect();
+        let mut status = Status {
+            position: position([3, 4]),
+            known_ends: position([9, 4]),
+            watermarks: BTreeMap::from([(Partition(0), time(5_000)), (Partition(1), time(1_000))]),
+            ..Status::default()
+        };
+        assert_eq!(status.lag_seconds(1_700_000_008_000), 3.0);
+        status.known_ends = position([3, 4]);
+        assert_eq!(status.lag_seconds(1_700_000_008_000), 0.0);
     }
 }

@@ -47,8 +47,6 @@ pub struct Feeder {
     pub patience: Duration,
     pub position: Position,
     pub next_barrier: u64,
-    /// Records that retention deleted before they were read.
-    pub lost: u64,
     pub board: Arc<Board>,
 }
 
@@ -260,7 +258,7 @@ impl Feeder {
             self.source.resume(&resume).map_err(JobError::Source)?;
         }
         reading.paused = wanted;
-        self.board.reading(&self.source.known_ends(), reading.paused.len());
+        self.board.reading(&self.source.known_ends(), &reading.paused);
         Ok(())
     }
 
@@ -281,7 +279,7 @@ impl Feeder {
             Polled::Nothing => {}
             Polled::Lost { partition, from, to } => {
                 tracing::warn!(%partition, %from, %to, "retention deleted records before they were read");
-                self.lost += to.raw() - from.raw();
+                self.board.lost(to.raw() - from.raw());
             }
             Polled::RangeEnd(partition) => {
                 reading.ended.insert(partition);

@@ -413,7 +413,6 @@ impl Wiring {
             patience: PATIENCE,
             position,
             next_barrier: 0,
-            lost: 0,
             board,
         };
         Ok(Wiring { feeder, lanes, tails })

@@ -240,7 +240,6 @@ impl Case {
             patience: self.patience,
             position: range.iter().map(|(partition, bounds)| (*partition, bounds.start)).collect(),
             next_barrier: 0,
-            lost: 0,
             board: Arc::default(),
         }
     }
