@@ -206,6 +206,11 @@ impl Merge {
         self.watermarks.first().map(|(_, partition)| *partition)
     }
 
+    /// The event time up to which the partition has brought everything; `None` before its first event.
+    pub fn watermark_of(&self, partition: Partition) -> Option<EventTime> {
+        self.state.lanes.get(&partition).map(|lane| lane.watermark).filter(|watermark| *watermark > EventTime::START)
+    }
+
     pub fn is_idle(&self, partition: Partition) -> bool {
         self.state.lanes.get(&partition).is_some_and(|lane| lane.presence == Presence::Idle)
     }

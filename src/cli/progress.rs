@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::Stopwatch;
-use crate::runtime::Status;
+use crate::runtime::Figures;
 
 /// Plain lines come this often.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -16,7 +16,7 @@ pub enum Progress {
     Lines {
         since: Stopwatch,
     },
-    /// `sluicebox-status {..}` on standard error, for a parent process that draws its own picture.
+    /// `sluicebox-figures {..}` on standard error, for a parent process that draws its own picture.
     Machine,
 }
 
@@ -34,21 +34,21 @@ impl Progress {
         Progress::Bar(bar)
     }
 
-    pub fn show(&mut self, status: &Status) {
+    pub fn show(&mut self, figures: &Figures) {
         match self {
             Progress::Bar(bar) => {
-                bar.set_length(status.records_total.unwrap_or(status.records));
-                bar.set_position(done(status));
-                bar.set_message(words(status));
+                bar.set_length(figures.records_total.unwrap_or(figures.records));
+                bar.set_position(done(figures));
+                bar.set_message(words(figures));
             }
             Progress::Lines { since } => {
                 if since.elapsed() >= LINE_EVERY {
                     *since = Stopwatch::start();
-                    eprintln!("{} records  {}", done(status), words(status));
+                    eprintln!("{} records  {}", done(figures), words(figures));
                 }
             }
             Progress::Machine => {
-                if let Ok(line) = serde_json::to_string(status) {
+                if let Ok(line) = serde_json::to_string(figures) {
                     eprintln!("{MACHINE_PREFIX}{line}");
                 }
             }
@@ -63,17 +63,17 @@ impl Progress {
 }
 
 /// What a line for a parent process begins with.
-pub const MACHINE_PREFIX: &str = "sluicebox-status ";
+pub const MACHINE_PREFIX: &str = "sluicebox-figures ";
 
-fn done(status: &Status) -> u64 {
-    status.records + status.records_before
+fn done(figures: &Figures) -> u64 {
+    figures.records + figures.records_before
 }
 
-fn words(status: &Status) -> String {
-    let threshold = status.threshold.map_or_else(|| "warming up".to_owned(), |threshold| format!("{threshold:.3}"));
-    let checkpoint = status.checkpoint.map_or_else(|| "none".to_owned(), |sequence| sequence.to_string());
+fn words(figures: &Figures) -> String {
+    let threshold = figures.threshold.map_or_else(|| "warming up".to_owned(), |threshold| format!("{threshold:.3}"));
+    let checkpoint = figures.checkpoint.map_or_else(|| "none".to_owned(), |sequence| sequence.to_string());
     format!(
         "{} sessions, threshold {threshold}, {} admitted, {} updates, checkpoint {checkpoint}",
-        status.trajectories, status.admitted, status.updates
+        figures.trajectories, figures.admitted, figures.updates
     )
 }

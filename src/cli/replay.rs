@@ -141,7 +141,7 @@ fn watch(job: Job, machine: bool) -> Result<(), Failure> {
     let mut progress = Progress::new(machine);
     while !job.is_finished() {
         std::thread::park_timeout(PROGRESS_EVERY);
-        progress.show(&job.board().status());
+        progress.show(&job.board().figures());
     }
     progress.finish();
     job.join().map_err(job_failure)
@@ -298,7 +298,7 @@ impl ReplayReport {
         let count = |name: &str| self.counters.get(name).copied().unwrap_or_default();
         let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
         format!(
-            "records      {} ({} decoded, {} ignored, {} tombstones, {} malformed)\n\
+            "records      {} ({} decoded, {} ignored, {} tombstones, {} malformed), {} lost\n\
              events       {} ({} applied, {} duplicates, {} late, {} orphan)\n\
              sessions     {} of {} steps, mean return {}\n\
              units        {} admitted, {} filtered, {} held, {} expired\n\
@@ -314,6 +314,7 @@ impl ReplayReport {
             count("ignored"),
             count("tombstones"),
             count("malformed"),
+            count("lost"),
             count("events"),
             count("applied"),
             count("duplicates"),

@@ -201,7 +201,7 @@ fn watch(job: Job, stop: &AtomicBool, health: &Health, settings: &Settings) -> R
             return Err(Exit::Busy.because("stopping took longer than 60 s; what was sealed is safe"));
         }
         publish(job.board(), health, &digest, stopping.is_some());
-        progress.show(&job.board().status());
+        progress.show(&job.board().figures());
     }
     progress.finish();
     health.publish(telemetry::Status { phase: Phase::Stopping, ..job.board().shown(&digest) });

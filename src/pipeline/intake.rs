@@ -50,7 +50,7 @@ pub struct Progress {
     sample_malformed: u64,
 }
 
-/// records = decoded + ignored + tombstones + malformed.
+/// records = decoded + ignored + tombstones + malformed; what was lost was never a record here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordCounters {
     pub records: u64,
@@ -58,6 +58,8 @@ pub struct RecordCounters {
     pub ignored: u64,
     pub tombstones: u64,
     pub malformed: u64,
+    /// Offsets that retention deleted before they were read.
+    pub lost: u64,
 }
 
 /// What a record became beside the trajectories that it closed.
@@ -176,6 +178,12 @@ impl Intake {
         }
     }
 
+    /// The log does not go on at the next offset but at `to`: retention was faster. Told again, it changes nothing.
+    pub fn skip_to(&mut self, to: NextOffset) {
+        self.state.counters.lost += to.raw().saturating_sub(self.state.next.raw());
+        self.state.next = self.state.next.max(to);
+    }
+
     /// Closes what is open: the range has ended.
     pub fn finish(&mut self, closed: &mut Vec<Trajectory>) {
         self.lane.finish(closed);
@@ -203,6 +211,7 @@ impl RecordCounters {
         self.ignored += other.ignored;
         self.tombstones += other.tombstones;
         self.malformed += other.malformed;
+        self.lost += other.lost;
     }
 
     pub fn is_conserved(&self) -> bool {

@@ -116,6 +116,7 @@ impl Content {
             ("ignored", records.ignored),
             ("tombstones", records.tombstones),
             ("malformed", records.malformed),
+            ("lost", records.lost),
             ("events", lanes.events),
             ("applied", lanes.applied),
             ("duplicates", lanes.duplicate),

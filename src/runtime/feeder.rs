@@ -3,7 +3,7 @@
 //! It never blocks on a lane. What a lane cannot take yet waits here, and the partitions concerned are paused while the
 //! source goes on being polled.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -47,8 +47,6 @@ pub struct Feeder {
     pub patience: Duration,
     pub position: Position,
     pub next_barrier: u64,
-    /// Records that retention deleted before they were read.
-    pub lost: u64,
     pub board: Arc<Board>,
 }
 
@@ -76,6 +74,8 @@ struct Reading {
     last_cut: Instant,
     /// Since when a lane has more waiting than it may.
     full_since: Option<Instant>,
+    /// Where a partition goes on whose next records retention has deleted.
+    gaps: BTreeMap<Partition, NextOffset>,
     /// Records behind the next cut, where a mark of the journal or a full count puts it.
     behind_cut: Vec<Records>,
     stage: Stage,
@@ -210,13 +210,13 @@ impl Feeder {
         if !self.journal.is_empty() {
             return;
         }
-        for partition in reading.ended.difference(&reading.told) {
-            if reading.first_behind_cut(*partition).is_none() {
-                reading.waiting[lane_of(*partition, self.lanes.len())].push_back(LaneInput::RangeEnd(*partition));
-            }
+        let new = reading.ended.difference(&reading.told).copied();
+        let new: Vec<Partition> = new.filter(|partition| reading.first_behind_cut(*partition).is_none()).collect();
+        for partition in new {
+            self.pass_gap(reading, partition);
+            reading.waiting[lane_of(partition, self.lanes.len())].push_back(LaneInput::RangeEnd(partition));
+            reading.told.insert(partition);
         }
-        let told = reading.ended.iter().filter(|partition| reading.first_behind_cut(**partition).is_none());
-        reading.told = told.copied().collect();
     }
 
     fn is_routine_due(&self, reading: &Reading) -> bool {
@@ -270,7 +270,7 @@ impl Feeder {
             self.source.resume(&resume).map_err(JobError::Source)?;
         }
         reading.paused = wanted;
-        self.board.reading(&self.source.known_ends(), reading.paused.len());
+        self.board.reading(&self.source.known_ends(), &reading.paused);
         Ok(())
     }
 
@@ -289,9 +289,8 @@ impl Feeder {
                 }
             }
             Polled::Nothing => {}
-            Polled::Lost { partition, from, to } => {
-                tracing::warn!(%partition, %from, %to, "retention deleted records before they were read");
-                self.lost += to.raw() - from.raw();
+            Polled::Lost { partition, to, .. } => {
+                reading.gaps.insert(partition, to);
             }
             Polled::RangeEnd(partition) => {
                 reading.ended.insert(partition);
@@ -332,6 +331,7 @@ impl Feeder {
         reading.behind_cut.extend([Some(behind_count), behind_mark].into_iter().flatten().filter(|r| !r.is_empty()));
         let Some(next) = records.next_offset() else { return };
         let count = records.len() as u64;
+        self.pass_gap(reading, partition);
         self.position.insert(partition, next);
         let lane = lane_of(partition, self.lanes.len());
         reading.waiting[lane].push_back(LaneInput::Records(records));
@@ -343,6 +343,14 @@ impl Feeder {
         {
             self.board.announce_kill();
             kill_self();
+        }
+    }
+
+    /// A gap is part of the state together with what comes after it.
+    fn pass_gap(&mut self, reading: &mut Reading, partition: Partition) {
+        if let Some(to) = reading.gaps.remove(&partition) {
+            self.position.insert(partition, to);
+            reading.waiting[lane_of(partition, self.lanes.len())].push_back(LaneInput::Gap(partition, to));
         }
     }
 
@@ -361,7 +369,7 @@ impl Feeder {
 fn is_full(waiting: &VecDeque<LaneInput>) -> bool {
     let bytes = |input: &LaneInput| match input {
         LaneInput::Records(records) => records.bytes(),
-        LaneInput::Barrier(_) | LaneInput::RangeEnd(_) | LaneInput::Finish => 0,
+        LaneInput::Gap(..) | LaneInput::Barrier(_) | LaneInput::RangeEnd(_) | LaneInput::Finish => 0,
     };
     waiting.len() > WAITING_RUNS_MAX || waiting.iter().map(bytes).sum::<usize>() > WAITING_BYTES_MAX
 }
@@ -379,6 +387,7 @@ impl Reading {
             records_since_cut: 0,
             last_cut: clock::instant(),
             full_since: None,
+            gaps: BTreeMap::new(),
             behind_cut: Vec::new(),
             stage: Stage::Reading,
         }

@@ -39,6 +39,12 @@ impl LaneWorker {
     pub(super) fn step(&mut self, input: LaneInput) -> Result<Result<(), Stopped>, JobError> {
         match input {
             LaneInput::Records(records) => self.observe(&records),
+            LaneInput::Gap(partition, to) => {
+                if let Some(intake) = self.intakes.get_mut(&partition) {
+                    intake.skip_to(to);
+                }
+                Ok(Ok(()))
+            }
             LaneInput::Barrier(barrier) => {
                 let intakes = self.intakes.iter().map(|(p, intake)| (*p, intake.snapshot())).collect();
                 Ok(self.send(Flow::Barrier { barrier, intakes }))

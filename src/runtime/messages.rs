@@ -51,6 +51,8 @@ pub struct Records {
 /// Source to lane worker.
 pub enum LaneInput {
     Records(Records),
+    /// The partition goes on here: retention deleted what lay before.
+    Gap(Partition, NextOffset),
     Barrier(Arc<Barrier>),
     /// The partition has been read to the end of its range.
     RangeEnd(Partition),

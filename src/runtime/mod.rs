@@ -9,7 +9,9 @@
 //! Every channel is bounded. A cut travels the whole path as a barrier; when the writer has made it durable, it tells the
 //! feeder. Whoever fails first closes its channels, and the others follow.
 
+mod beginning;
 mod board;
+mod shown;
 mod content;
 mod core;
 mod error;
@@ -28,14 +30,13 @@ mod writer;
 #[cfg(test)]
 mod world;
 
-pub use board::{Board, Status};
+pub use beginning::{Outcome, Restored, WarmStart, open_store, read_outcome, read_unclosed, read_warm_start, restore};
+pub use board::{Board, Figures};
 pub use content::{Content, Meta, decode as decode_state, describe as describe_log, encode as encode_state};
 pub use error::JobError;
 pub use feeder::SealPlan;
 pub use gauges::Limits;
-pub use job::{
-    Job, JobSpec, Mode, Outcome, WarmStart, open_store, read_outcome, read_unclosed, read_warm_start, restore,
-};
+pub use job::{Job, JobSpec, Mode};
 pub use journal::JournalEntry;
 pub use kill::{KillMark, kill_self};
 pub use publication::{Checkpointed, PublishPlan};

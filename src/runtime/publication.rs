@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::beginning::Restored;
 use super::content::{Content, Meta};
-use super::job::Restored;
 use crate::checkpoint::{Facts, Sequence};
 use crate::policy::{Head, ItemVectors, Policy};
 use crate::position::Position;

@@ -33,6 +33,9 @@ declare! {
 
     READ_RECORDS CounterBy "partition" => "sluicebox_read_records_total" "Records read from the log.";
     LAG_RECORDS GaugeBy "partition" => "sluicebox_lag_records" "Records between the next offset and the end of the partition.";
+    LAG_SECONDS Gauge => "sluicebox_lag_seconds" "Wall clock minus the watermark of the slowest partition that has records to read; 0 when all have been read.";
+    LOST_RECORDS Counter => "sluicebox_lost_records_total" "Records that retention deleted before they were read.";
+    IDLE Gauge => "sluicebox_idle_partitions" "Partitions without news, for which the merge does not wait.";
     PAUSED Gauge => "sluicebox_paused_partitions" "Partitions that back-pressure holds back.";
 
     DECODED_RECORDS Counter => "sluicebox_decoded_records_total" "Records that were read as events.";
@@ -67,6 +70,7 @@ declare! {
 
     DRAWS Counter => "sluicebox_buffer_draws_total" "Draws from the buffer.";
     REJECTED_DRAWS Counter => "sluicebox_rejected_draws_total" "Draws that the present threshold does not admit any more.";
+    BUFFER Gauge => "sluicebox_buffered_steps" "Admitted steps from which batches are drawn.";
     BATCHES Counter => "sluicebox_emitted_batches_total" "Batches given to the learner.";
 
     UPDATES Counter => "sluicebox_applied_updates_total" "Updates of the policy.";
@@ -74,7 +78,7 @@ declare! {
     ROLLBACKS Counter => "sluicebox_learner_rollbacks_total" "Times the learner went back to its snapshot.";
     LOSS Gauge => "sluicebox_learner_loss" "Loss of the last batch.";
     GRADIENT Gauge => "sluicebox_gradient_norm" "Global norm of the last gradient before clipping.";
-    RETURN Gauge => "sluicebox_return_reward" "Mean return of the recently closed trajectories.";
+    RETURN Gauge => "sluicebox_return_reward" "Mean undiscounted return of the trajectories, since the start of the log.";
 
     VALIDATED_STEPS Counter => "sluicebox_validated_steps_total" "Steps that the policy was asked about before it could train on them.";
     VALIDATION_HITS GaugeBy "delay" => "sluicebox_validation_hit_ratio" "Share of those in the window whose item was the policy's first choice.";

@@ -146,6 +146,35 @@ fn it_tails_the_topic_stops_gracefully_and_goes_on() {
 }
 
 #[test]
+fn what_retention_deleted_is_counted_once_and_stays_counted() {
+    let setup = Setup::new("gap", 1);
+    let produce = |visits: Vec<String>| topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits);
+    produce(visits(0, 60));
+    let running = setup.run();
+    setup.wait_for("records", 180);
+    let status = setup.status().unwrap();
+    assert_eq!(status["partitions"][0]["watermark"].as_str().unwrap()[..16], *"2023-11-15T00:10", "{status}");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(LIMIT).status.code(), Some(0));
+
+    produce(visits(60, 40));
+    topics::delete_records_before(&setup.bootstrap, &setup.topic, 0, 240);
+    let mut refused = sluicebox(["run", "--state", &setup.path("state")]);
+    let refused = refused.args(setup.settings()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(65), "{}", crate::binary::told(&refused));
+    for records in [240, 300] {
+        let mut killed = setup.run_with(&["--set", "kafka.retention_gap=earliest"]);
+        setup.wait_for("records", records);
+        let counters = &setup.status().unwrap()["counters"];
+        assert_eq!((&counters["records"], &counters["lost"]), (&records.into(), &60.into()), "{counters}");
+        let metrics = setup.get("/metrics").unwrap().1;
+        assert!(metrics.contains("\nsluicebox_lost_records_total 60\n"), "{metrics}");
+        killed.0.kill().unwrap();
+        produce(visits(100, 20));
+    }
+}
+
+#[test]
 fn a_silent_partition_holds_nobody_back_and_loses_nothing_when_it_speaks() {
     let setup = Setup::new("idle", 2);
     topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(0, 60));

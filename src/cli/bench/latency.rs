@@ -132,7 +132,7 @@ fn write(settings: &Settings, seed: u64, events: u64) -> Result<Sent, Failure> {
 /// Until all has been read; the job then goes on with the last of it.
 fn wait_for(board: &Board, events: u64) -> Result<(), Failure> {
     let begun = clock::instant();
-    while board.status().records < events {
+    while board.figures().records < events {
         if begun.elapsed() > PATIENCE {
             return Err(Exit::Busy.because("the job does not keep up with 10,000 events per second"));
         }

@@ -146,7 +146,7 @@ pub fn job(settings: &Settings, events: u64) -> Result<Stage, Failure> {
     let (source, range) = open(settings)?;
     let stage = measured(events, || {
         Job::start(spec, store, None, Box::new(source), range).and_then(Job::join).map_err(job_failure)?;
-        Ok(board.status().records)
+        Ok(board.figures().records)
     })?;
     let outcome = runtime::read_outcome(&state).map_err(job_failure)?;
     let counters = outcome.map(|outcome| outcome.sealed.manifest.facts.counters).unwrap_or_default();

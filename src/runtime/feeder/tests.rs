@@ -240,7 +240,6 @@ impl Case {
             patience: self.patience,
             position: range.iter().map(|(partition, bounds)| (*partition, bounds.start)).collect(),
             next_barrier: 0,
-            lost: 0,
             board: Arc::default(),
         }
     }
@@ -343,6 +342,7 @@ impl Story {
                 assert!(records.first_offset().unwrap().raw() >= self.next[lane], "a record twice, or out of order");
                 self.next[lane] = records.next_offset().unwrap().raw();
             }
+            LaneInput::Gap(..) => panic!("the script has no gaps"),
             LaneInput::RangeEnd(partition) => {
                 assert_eq!(partition.0 as usize, lane);
                 assert!(!std::mem::replace(&mut self.has_ended[lane], true), "an end told twice");

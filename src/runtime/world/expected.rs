@@ -24,9 +24,15 @@ pub struct Expected {
 /// The whole range of one partition, closed at its end.
 pub fn partition(setup: &Setup, broker: &Broker, account: &Account, partition: Partition) -> Expected {
     let (mut records, mut malformed, mut events) = (RecordCounters::default(), Vec::new(), Vec::<Event>::new());
+    let topic = broker.topic(partition);
+    let mut due = (topic.index_of(account.start[&partition]), account.start[&partition].raw());
     for number in account.consumed.get(&partition).into_iter().flatten() {
-        let entry = &broker.topic(partition).entries[*number];
+        let entry = &topic.entries[*number];
         records.records += 1;
+        if *number > due.0 {
+            records.lost += entry.offset.raw() - due.1;
+        }
+        due = (number + 1, entry.offset.raw() + 1);
         match &entry.meaning {
             Meaning::Event(event) => {
                 records.decoded += 1;

@@ -258,6 +258,9 @@ impl World {
         self.tally.repeated += (delivery.run.len() - new) as u64;
         self.tally.records += new as u64;
         self.tell(|| format!("partition {partition}: entries {read}..{}, {again} again", delivery.until));
+        if let Some(to) = feeding.account.gap_before(&self.broker, partition, read) {
+            life.skip_to(partition, to);
+        }
         feeding.account.consumed.entry(partition).or_default().extend(read..delivery.until);
         feeding.read.insert(partition, delivery.until.max(read));
         life.hand_over(delivery.run);
@@ -309,7 +312,7 @@ impl World {
         self.promised = Some(sequence);
         assert_eq!(sealed.position, account.position(&self.broker), "what is committed");
         let digest = undisturbed::digest(&self.setup, &self.broker, &account);
-        assert_eq!(life.board.status().digest, Some(digest.to_string()), "checkpoint {sequence} is not its own");
+        assert_eq!(life.board.figures().digest, Some(digest.to_string()), "checkpoint {sequence} is not its own");
         Ok(())
     }
 

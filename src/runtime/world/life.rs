@@ -14,7 +14,7 @@ use crate::checkpoint::{Appendix, Disk, End, Hold, Loaded, Sequence, SettingsDig
 use crate::learner::Parts;
 use crate::live::Sessions;
 use crate::pipeline::{Intake, Pipeline};
-use crate::position::{Partition, Position};
+use crate::position::{NextOffset, Partition, Position};
 use crate::runtime::board::Board;
 use crate::runtime::content::{self, Content, Meta};
 use crate::runtime::core::{Alignment, Core};
@@ -155,6 +155,11 @@ impl Life {
     pub fn hand_over(&mut self, run: Run) {
         let lane = lane_of(run.partition(), self.workers.len());
         self.inputs[lane].push_back(LaneInput::Records(Records::whole(run)));
+    }
+
+    pub fn skip_to(&mut self, partition: Partition, to: NextOffset) {
+        let lane = lane_of(partition, self.workers.len());
+        self.inputs[lane].push_back(LaneInput::Gap(partition, to));
     }
 
     pub fn cut(&mut self, purpose: Purpose, idle: Vec<IdleChange>) {

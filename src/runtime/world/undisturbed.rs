@@ -33,6 +33,14 @@ impl Account {
         };
         self.start.iter().map(next).collect()
     }
+
+    /// Where a partition goes on, when what comes next is not entry `number` of the log because that was deleted.
+    pub fn gap_before(&self, broker: &Broker, partition: Partition, number: usize) -> Option<NextOffset> {
+        let topic = broker.topic(partition);
+        let last = self.consumed.get(&partition).and_then(|consumed| consumed.last());
+        let due = last.map_or_else(|| topic.index_of(self.start[&partition]), |last| last + 1);
+        (number > due).then(|| NextOffset::boundary(topic.entries[number].offset.raw()))
+    }
 }
 
 pub fn digest(setup: &Setup, broker: &Broker, account: &Account) -> Digest {
@@ -79,12 +87,18 @@ impl Process {
         for (partition, consumed) in &account.consumed {
             let intake = self.intakes.get_mut(partition).unwrap();
             let read = self.read.entry(*partition).or_default();
-            let mut closed = Vec::new();
+            let (mut closed, topic) = (Vec::new(), broker.topic(*partition));
+            let mut due =
+                read.checked_sub(1).map_or_else(|| topic.index_of(account.start[partition]), |last| consumed[last] + 1);
             for number in &consumed[*read..] {
-                let entry = &broker.topic(*partition).entries[*number];
+                let entry = &topic.entries[*number];
                 if !until(*partition).is_past(entry.offset) {
                     break;
                 }
+                if *number > due {
+                    intake.skip_to(NextOffset::boundary(entry.offset.raw()));
+                }
+                due = number + 1;
                 let value = entry.value.as_deref();
                 let observed = intake.observe(entry.offset, entry.timestamp, value, &mut |_| (), &mut closed);
                 assert!(!matches!(observed, Observed::Broken { .. }));
