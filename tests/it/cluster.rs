@@ -55,10 +55,10 @@ impl Cluster {
         let controllers = [free_port(), free_port(), free_port()];
         let id = cluster_id(directory.path());
         let mut cluster = Cluster { nodes: Vec::new(), ports, directory };
-        for node in 0..NODES {
+        for (node, port) in ports.into_iter().enumerate() {
             let own = cluster.directory.path().join(format!("node-{node}"));
             fs::create_dir(&own).unwrap();
-            write_properties(&own, node, ports[node], &controllers);
+            write_properties(&own, node, port, &controllers);
             format_storage_as(&own, &id);
             cluster.nodes.push(Some(launch(&own)));
         }

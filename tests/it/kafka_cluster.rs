@@ -8,10 +8,10 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
-use crate::binary::{Running, get, json_of, sluicebox, told, wait_until};
-use crate::broker::{free_port, unique};
+use crate::binary::{json_of, told};
+use crate::broker::unique;
 use crate::cluster::Cluster;
-use crate::run::visits;
+use crate::run::{Setup, visits};
 use crate::topics::{self, Transaction};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -34,67 +34,21 @@ fn produce(bootstrap: &str, topic: &str, values: &[String], mut say: impl FnMut(
     }
 }
 
-/// One `run`, and what can be asked about it while it runs and afterwards.
-struct Job {
-    directory: tempfile::TempDir,
-    address: String,
-    settings: Vec<String>,
-}
-
-impl Job {
-    fn new(bootstrap: &str, topic: &str) -> Job {
-        let settings = [
-            format!("kafka.brokers={bootstrap}"),
-            format!("kafka.topics={topic}"),
-            "mapping.context_dimension=2".to_owned(),
-            "learner.policy=softmax".to_owned(),
-            "filter.unit=trajectory".to_owned(),
-            "score.kind=return".to_owned(),
-            "checkpoint.every=200ms".to_owned(),
-        ];
-        let settings = settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]).collect();
-        Job { directory: tempfile::tempdir().unwrap(), address: format!("127.0.0.1:{}", free_port()), settings }
+/// The records up to where the run stands once more, by a process that nobody disturbs: the report, and the digest at the
+/// place where the run stands, before the end of the range closes what is open.
+fn replay_quietly(setup: &Setup, sealed: &Value) -> (Value, Value) {
+    let next = sealed["lanes"][0]["next_offset"].as_u64().unwrap();
+    let mut arguments = vec!["replay".to_owned(), "--json".to_owned()];
+    arguments.extend(["--state".to_owned(), setup.path("quiet"), "--decisions".to_owned(), setup.path("quiet.jsonl")]);
+    arguments.extend(["--until".to_owned(), format!("offset=0:{next}")]);
+    let journal = setup.path("state/idle-journal.jsonl");
+    if Path::new(&journal).exists() {
+        arguments.extend(["--journal".to_owned(), journal]);
     }
-
-    fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).to_string_lossy().into_owned()
-    }
-
-    fn start(&self) -> Running {
-        let mut command = sluicebox(["run", "--state", &self.path("state"), "--decisions", &self.path("live.jsonl")]);
-        command.args(&self.settings).args(["--set", &format!("http.listen={}", self.address)]);
-        Running::start(command)
-    }
-
-    fn wait_for(&self, records: u64) {
-        wait_until(&format!("{records} records are sealed"), LIMIT, || {
-            let status = get(&self.address, "/status").filter(|(code, _)| *code == 200);
-            let status = status.map(|(_, body)| serde_json::from_str::<Value>(&body).unwrap());
-            status.is_some_and(|status| status["counters"]["records"].as_u64() >= Some(records))
-        });
-    }
-
-    /// The records up to where the run stands once more, by a process that nobody disturbs: the report, and the digest at
-    /// the place where the run stands, before the end of the range closes what is open.
-    fn replay_quietly(&self, sealed: &Value) -> (Value, Value) {
-        let next = sealed["lanes"][0]["next_offset"].as_u64().unwrap();
-        let mut arguments = vec!["replay".to_owned(), "--json".to_owned()];
-        arguments.extend([
-            "--state".to_owned(),
-            self.path("quiet"),
-            "--decisions".to_owned(),
-            self.path("quiet.jsonl"),
-        ]);
-        arguments.extend(["--until".to_owned(), format!("offset=0:{next}")]);
-        let journal = self.path("state/idle-journal.jsonl");
-        if Path::new(&journal).exists() {
-            arguments.extend(["--journal".to_owned(), journal]);
-        }
-        let report = json_of(arguments.into_iter().chain(self.settings.clone()));
-        let last = report["checkpoint"].as_str().unwrap().rsplit('-').next().unwrap().parse::<u64>().unwrap();
-        let before = json_of(["inspect", &self.path(&format!("quiet/checkpoint-{}", last - 1)), "--json"]);
-        (report, before["digest"].clone())
-    }
+    let report = json_of(arguments.into_iter().chain(setup.settings()));
+    let last = report["checkpoint"].as_str().unwrap().rsplit('-').next().unwrap().parse::<u64>().unwrap();
+    let before = json_of(["inspect", &setup.path(&format!("quiet/checkpoint-{}", last - 1)), "--json"]);
+    (report, before["digest"].clone())
 }
 
 #[test]
@@ -102,13 +56,13 @@ fn a_leader_that_dies_in_the_middle_of_a_run_loses_and_doubles_nothing() {
     let mut cluster = Cluster::start();
     let (bootstrap, topic) = (cluster.bootstrap(), unique("leader"));
     topics::create_replicated(&bootstrap, &topic, 1, 3);
-    let job = Job::new(&bootstrap, &topic);
+    let setup = Setup::on(bootstrap.clone(), topic.clone());
 
     produce(&bootstrap, &topic, &visits(0, 100), drop);
     // What was taken back must not be learned from; its times would make everything after it late.
     topics::produce_in_transaction(&bootstrap, &topic, &visits(5_000, 20), Transaction::Abort);
-    let running = job.start();
-    job.wait_for(300);
+    let running = setup.run();
+    setup.wait_for("records", 300);
     let (saying, heard) = mpsc::channel();
     std::thread::scope(|scope| {
         let (bootstrap, topic) = (&bootstrap, &topic);
@@ -121,22 +75,22 @@ fn a_leader_that_dies_in_the_middle_of_a_run_loses_and_doubles_nothing() {
     });
     topics::produce_in_transaction(&bootstrap, &topic, &visits(5_000, 20), Transaction::Abort);
     topics::produce_in_transaction(&bootstrap, &topic, &visits(200, 50), Transaction::Commit);
-    job.wait_for(750);
+    setup.wait_for("records", 750);
     running.signal(libc::SIGTERM);
     let output = running.end(LIMIT);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 
-    let sealed = json_of(["inspect", &job.path("state"), "--json"]);
+    let sealed = json_of(["inspect", &setup.path("state"), "--json"]);
     let count = |name: &str| sealed["counters"][name].as_u64();
     // The last events wait for the watermark.
     let used = count("applied").zip(count("parked")).map(|(applied, parked)| applied + parked);
     assert_eq!((count("records"), used), (Some(750), Some(750)), "{sealed:#}");
     assert_eq!((count("duplicates"), count("late"), count("orphan")), (Some(0), Some(0), Some(0)), "{sealed:#}");
     // Read again in peace by the brokers that are left, the log says the same.
-    let (report, digest) = job.replay_quietly(&sealed);
+    let (report, digest) = replay_quietly(&setup, &sealed);
     assert_eq!(report["records"], 750, "{report:#}");
     assert_eq!(digest, sealed["digest"], "the run learned otherwise than a quiet replay: {sealed:#}");
     let (live, quiet) =
-        (std::fs::read(job.path("live.jsonl")).unwrap(), std::fs::read(job.path("quiet.jsonl")).unwrap());
+        (std::fs::read(setup.path("decisions.jsonl")).unwrap(), std::fs::read(setup.path("quiet.jsonl")).unwrap());
     assert!(!live.is_empty() && quiet.starts_with(&live), "the run judged otherwise than a quiet replay");
 }
