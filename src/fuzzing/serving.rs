@@ -13,11 +13,11 @@ use crate::http::overheard::overhear;
 use crate::http::{Limits, Shown};
 use crate::live;
 use crate::policy::{Head, Policy, Tensor};
+use crate::position::Offset;
 use crate::publish::{Draft, Lineage, Serving, StateShape};
-use crate::serve::{self, Answer, Draw, Histories, Live, Recommender};
+use crate::serve::{self, Answer, Asking, Draw, Histories, Live, Recommender};
 use crate::state::{Pooling, StateEncoder};
 use crate::telemetry::{self, Health};
-use crate::time::EventTime;
 
 const ITEMS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -36,27 +36,34 @@ pub fn http(data: &[u8]) {
     assert!(whole.starts_with(&pieces) || pieces.starts_with(&whole), "{whole:?} or {pieces:?}");
 }
 
-/// Lines are questions. The same questions get the same answers, and every answer is part of a distribution.
+/// Lines are questions, of somebody at standard input and of a running learner's users. The same questions get the same
+/// answers, and every answer is part of a distribution.
 pub fn questions(data: &[u8]) {
-    let tell = |draw: fn() -> Draw| -> Vec<Result<Answer, String>> {
-        let (histories, mut draw) = (histories(), draw());
-        let lines = data.split(|byte| *byte == b'\n').take(8);
-        let answers = lines.map(|line| serve::answer(&histories, recommender(), &mut draw, true, line));
-        answers.map(|answer| answer.map_err(|error| error.to_string())).collect()
-    };
+    let sessions = watched();
     let draws: [fn() -> Draw; 2] = [|| Draw::BestFirst, || Draw::sampled(7)];
     for draw in draws {
-        let told = tell(draw);
-        assert_eq!(told, tell(draw), "the same questions were answered differently");
-        for answer in told.iter().flatten() {
-            let distinct: BTreeSet<_> = answer.items.iter().collect();
-            assert_eq!(distinct.len(), answer.items.len(), "an item was answered twice: {answer:?}");
-            assert_eq!((answer.scores.len(), answer.propensities.len()), (distinct.len(), distinct.len()));
-            assert!(answer.scores.iter().all(|score| score.is_finite()), "{answer:?}");
-            let mass: f64 = answer.propensities.iter().sum();
-            assert!(answer.propensities.iter().all(|share| *share >= 0.0) && mass <= 1.0 + 1e-9, "{answer:?}");
+        for asking in [Asking::Line { explain: true }, Asking::Live(&sessions)] {
+            let told = answers(data, draw(), asking);
+            assert_eq!(told, answers(data, draw(), asking), "the same questions were answered differently");
+            told.iter().flatten().for_each(check_answer);
         }
     }
+}
+
+fn answers(data: &[u8], mut draw: Draw, asking: Asking<'_>) -> Vec<Result<Answer, String>> {
+    let histories = histories();
+    let lines = data.split(|byte| *byte == b'\n').take(8);
+    let answers = lines.map(|line| serve::answer(&histories, recommender(), &mut draw, asking, line));
+    answers.map(|answer| answer.map_err(|error| error.to_string())).collect()
+}
+
+fn check_answer(answer: &Answer) {
+    let distinct: BTreeSet<_> = answer.items.iter().collect();
+    assert_eq!(distinct.len(), answer.items.len(), "an item was answered twice: {answer:?}");
+    assert_eq!((answer.scores.len(), answer.propensities.len()), (distinct.len(), distinct.len()));
+    assert!(answer.scores.iter().all(|score| score.is_finite()), "{answer:?}");
+    let mass: f64 = answer.propensities.iter().sum();
+    assert!(answer.propensities.iter().all(|share| *share >= 0.0) && mass <= 1.0 + 1e-9, "{answer:?}");
 }
 
 /// The status of every answer. A head that is wrong is the end of a conversation; whether that is said when the connection
@@ -75,26 +82,34 @@ fn shown() -> Shown {
         Ok(recorder) => recorder.handle(),
         Err(error) => panic!("{error}"),
     });
-    let sessions = live::Sessions::new(2);
-    sessions.step("ann", EventTime::new(1_700_000_000_000).unwrap_or(EventTime::START));
-    let live = Live::new(histories(), StateShape::of(&encoder()));
+    let sessions = Arc::new(watched());
+    let live = Live::new(histories(), StateShape::of(&encoder()), Arc::clone(&sessions));
     live.swap(made().unwrap_or_else(|error| panic!("{error}")));
-    Shown {
-        health: Arc::new(Health::new()),
-        metrics: metrics.clone(),
-        sessions: Arc::new(sessions),
-        live: Arc::new(live),
-    }
+    Shown { health: Arc::new(Health::new()), metrics: metrics.clone(), sessions, live: Arc::new(live) }
+}
+
+/// What the topic has shown of its users: the decision of one of them.
+fn watched() -> live::Sessions {
+    let sessions = live::Sessions::new(2).with_history(2);
+    let shown = br#"{"type":"decision","ts":1767225600000,"user":"u","session":"s","item":"a","context":[1,0.5]}"#;
+    let mut events = Vec::new();
+    let read = decoder().decode(Offset::from_count(0), None, Some(shown), &mut events);
+    assert!(read.is_ok(), "{read:?}");
+    events.iter().for_each(|event| sessions.see(event));
+    sessions
 }
 
 fn histories() -> Histories {
+    let rules = SessionRules { max_steps: 3, ..SessionRules::default() };
+    Histories::new(Arc::clone(decoder()), Arc::new(encoder()), rules, 2)
+}
+
+fn decoder() -> &'static Arc<Decoder> {
     static DECODER: OnceLock<Arc<Decoder>> = OnceLock::new();
-    let decoder = DECODER.get_or_init(|| {
+    DECODER.get_or_init(|| {
         let mapping = Mapping { context_dimension: Some(2), ..Mapping::default() };
         Arc::new(Decoder::new(&mapping).unwrap_or_else(|error| panic!("{error}")))
-    });
-    let rules = SessionRules { max_steps: 3, ..SessionRules::default() };
-    Histories::new(Arc::clone(decoder), Arc::new(encoder()), rules, 2)
+    })
 }
 
 fn encoder() -> StateEncoder {
