@@ -8,8 +8,10 @@ use super::board::Board;
 use super::gauges::Gauges;
 use super::messages::{Barrier, Draft, Flow, LearnerInput, Purpose, WriterInput};
 use super::{JobError, Stopped};
+use crate::clock::Stopwatch;
 use crate::pipeline::{IntakeState, Outputs, Pipeline, RecordCounters};
 use crate::position::Partition;
+use crate::telemetry::declared;
 use crate::validation::Probe;
 
 pub struct Core {
@@ -135,7 +137,9 @@ impl Core {
         self.check_conservation(&barrier, &intakes)?;
         let number = barrier.number;
         let is_range_read = barrier.purpose == Purpose::RangeRead;
+        let stall = Stopwatch::start();
         let draft = Draft { barrier, intakes, pipeline: self.pipeline.snapshot() };
+        declared::HANDOVER_SECONDS.record(stall.seconds());
         if is_range_read {
             // Idle or not, all close now what they still have open, and wait for each other in that.
             self.pipeline.merge_mut().rejoin();

@@ -7,7 +7,9 @@ use crossbeam_channel::{Receiver, Sender};
 use super::JobError;
 use super::board::Board;
 use super::messages::{Learned, LearnerInput};
+use crate::clock::Stopwatch;
 use crate::learner::Learner;
+use crate::telemetry::declared;
 use crate::validation::Validation;
 
 pub struct Trainer {
@@ -34,8 +36,10 @@ impl Trainer {
                     self.learner.learn_critic(&batch).map_err(JobError::Learner)?;
                 }
                 LearnerInput::Barrier(number) => {
+                    let stall = Stopwatch::start();
                     let (parts, counters) = (self.learner.export(), self.learner.counters());
                     let validation = self.validation.snapshot();
+                    declared::HANDOVER_SECONDS.record(stall.seconds());
                     if self.parts.send(Learned { barrier: number, parts, counters, validation }).is_err() {
                         return Ok(());
                     }
