@@ -76,7 +76,7 @@ impl ReplayRatio {
             ReplayRatio::Fixed(ratio) => ratio,
             // 256 / (1 + 3 n / 10,000)^2: 256 at n = 0, 16 at n = 10,000, 1 from n = 50,000 on. So few steps as a short log
             // admits need some hundred draws each before they are learned; the sum of all that is above 1 is bounded.
-            ReplayRatio::Auto => (16.0 / (1.0 + 3e-4 * admitted as f64)).powi(2).max(1.0),
+            ReplayRatio::Auto => (160_000.0 / (10_000.0 + 3.0 * admitted as f64)).powi(2).max(1.0),
         }
     }
 }

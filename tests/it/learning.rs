@@ -43,8 +43,8 @@ impl Split {
         }
         fs::write(directory.path().join("log.jsonl"), kept).unwrap();
         let labels = fs::read_to_string(repository("tests/data/recsim_iev_mix_200.labels.csv")).unwrap();
-        let fields = labels.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
-        let loggers = fields.map(|fields| (fields[0].to_owned(), fields[1].to_owned())).collect();
+        let fields = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let loggers = labels.lines().skip(1).map(fields).map(|fields| (fields[0].clone(), fields[1].clone())).collect();
         Split { directory, held_out, loggers }
     }
 
@@ -76,7 +76,8 @@ impl Split {
 
 /// Against a policy that knows nothing: uniform over the items.
 fn assert_tells_them_apart(fold: u64, settings: &[&str], margin: f64) {
-    let found = Split::new(fold).log_likelihoods(settings);
+    let split = Split::new(fold);
+    let found = split.log_likelihoods(settings);
     let uniform = -ITEMS.ln();
     let (near_optimal, random) = (found["oracle"], found["random"]);
     assert!(near_optimal > uniform + margin, "fold {fold}, {settings:?}: {found:?} against {uniform:.2}");
