@@ -141,7 +141,10 @@ impl<'p, 'de> Walk<'p, 'de> {
             loop {
                 // Most of what a log holds are features: they take a shorter way still.
                 if indexed.is_none() && collect == Collect::Numbers && self.is_at_number() {
-                    let number = self.number()?.value();
+                    let number = match self.short_number() {
+                        Some(number) => number,
+                        None => self.number()?.value(),
+                    };
                     self.scan.numbers.push(number);
                 } else {
                     let node = indexed.and_then(|node| self.plan.element(node, index));
@@ -257,7 +260,7 @@ impl<'p, 'de> Walk<'p, 'de> {
         self.expect(b'"')?;
         let start = self.at;
         let rest = &self.bytes[start..];
-        let len = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+        let len = plain_len(rest)?;
         self.at = start + len;
         self.expect(b'"')?;
         self.text.get(start..start + len)
@@ -266,6 +269,38 @@ impl<'p, 'de> Walk<'p, 'de> {
     #[inline]
     fn is_at_number(&self) -> bool {
         matches!(self.bytes.get(self.at), Some(b'-' | b'0'..=b'9'))
+    }
+
+    /// A number with one digit before the point and one to seven behind it, as features usually are: all digits at once.
+    /// `None`, and nothing has happened, for every other number, also for a wrong one.
+    #[inline]
+    fn short_number(&mut self) -> Option<f64> {
+        let is_negative = self.bytes.get(self.at) == Some(&b'-');
+        let [whole, b'.', digits @ ..] = self.bytes.get(self.at + usize::from(is_negative)..)?.first_chunk::<10>()?
+        else {
+            return None;
+        };
+        let whole = whole.wrapping_sub(b'0');
+        // Every byte that was a digit is now its value; adding lifts all others above 127.
+        let digits = u64::from_le_bytes(*digits) ^ repeated(b'0');
+        let others = (digits.wrapping_add(repeated(0x76)) | digits) & repeated(0x80);
+        let count = others.trailing_zeros() as usize / 8;
+        if whole > 9 || !(1..8).contains(&count) {
+            return None;
+        }
+        let at = self.at + usize::from(is_negative) + 2 + count;
+        if let Some(b'e' | b'E') = self.bytes.get(at) {
+            return None;
+        }
+        // Eight digits with zeros in front; then pairs, fours and all eight of them become one number.
+        let digits = digits << (64 - 8 * count);
+        let pairs = (digits.wrapping_mul(10 * 256 + 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+        let fours = (pairs.wrapping_mul(100 * 65_536 + 1) >> 16) & 0x0000_ffff_0000_ffff;
+        let fraction = fours.wrapping_mul((10_000 << 32) + 1) >> 32;
+        self.at = at;
+        // Exact, as below.
+        let magnitude = (f64::from(whole) * POWERS[count] + fraction as f64) / POWERS[count];
+        Some(if is_negative { -magnitude } else { magnitude })
     }
 
     #[inline]
@@ -353,6 +388,28 @@ impl<'p, 'de> Walk<'p, 'de> {
     fn expect(&mut self, byte: u8) -> Option<()> {
         self.take(byte).then_some(())
     }
+}
+
+/// Bytes before the first that ends a string or the short way: a quote, a backslash, a control character.
+#[inline]
+fn plain_len(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // A byte's highest bit is set where it is below the other byte; what borrows may spoil lies behind a true one.
+        let below = |word: u64, byte: u8| word.wrapping_sub(repeated(byte)) & !word & repeated(0x80);
+        let ends = below(word ^ repeated(b'"'), 1) | below(word ^ repeated(b'\\'), 1) | below(word, 0x20);
+        if ends != 0 {
+            return Some(8 * index + ends.trailing_zeros() as usize / 8);
+        }
+    }
+    let len = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+    Some(8 * words.len() + len)
+}
+
+/// The byte eight times.
+const fn repeated(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
 }
 
 /// Minus zero is no integer.
