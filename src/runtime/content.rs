@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use postcard::experimental::serialized_size;
 use serde::{Deserialize, Serialize};
 
 use super::journal::JournalEntry;
@@ -54,19 +55,65 @@ const META: &str = "meta";
 
 /// The state part and the digest.
 pub fn encode(content: &Content, meta: &Meta, learned: &learner::Parts) -> Result<(Vec<u8>, Digest), postcard::Error> {
-    let lanes = postcard::to_stdvec(&content.intakes)?;
-    let pipeline = postcard::to_stdvec(&content.pipeline)?;
-    let mut digest = DigestBuilder::new();
-    digest.section(LANES, &lanes).section(PIPELINE, &pipeline);
-    // The learner's parts name their tensors and are canonical: equal learners, equal bytes.
-    digest.section("policy", &learned.policy).section("optimizer", &learned.optimizer);
-    let mut sections = vec![(LANES, lanes), (PIPELINE, pipeline), (META, postcard::to_stdvec(meta)?)];
-    if !content.validation.is_empty() {
-        let validation = postcard::to_stdvec(&content.validation)?;
-        digest.section(VALIDATION, &validation);
-        sections.push((VALIDATION, validation));
+    let mut sections = Sections { state: Vec::new(), digest: DigestBuilder::new() };
+    let has_validation = !content.validation.is_empty();
+    // Room for all at once: a buffer of hundreds of megabytes that grows is copied again and again, and giving back the old
+    // ones holds up whoever needs memory meanwhile.
+    let sizes = [
+        serialized_size(&content.intakes)?,
+        serialized_size(&content.pipeline)?,
+        serialized_size(meta)?,
+        if has_validation { serialized_size(&content.validation)? } else { 0 },
+    ];
+    sections.state.reserve_exact(sizes.iter().sum::<usize>() + HEADERS_MAX);
+    sections.begin(if has_validation { 4 } else { 3 })?;
+    sections.write(LANES, sizes[0], &content.intakes, true)?;
+    sections.write(PIPELINE, sizes[1], &content.pipeline, true)?;
+    sections.write(META, sizes[2], meta, false)?;
+    if has_validation {
+        sections.write(VALIDATION, sizes[3], &content.validation, true)?;
     }
-    Ok((postcard::to_stdvec(&sections)?, digest.finish()))
+    // The learner's parts name their tensors and are canonical: equal learners, equal bytes.
+    sections.digest.section("policy", &learned.policy).section("optimizer", &learned.optimizer);
+    Ok((sections.state, sections.digest.finish()))
+}
+
+/// More than names and lengths of all sections need.
+const HEADERS_MAX: usize = 256;
+
+/// The state part while it is being written, and the digest of what is in it.
+struct Sections {
+    state: Vec<u8>,
+    digest: DigestBuilder,
+}
+
+impl Sections {
+    fn begin(&mut self, count: usize) -> Result<(), postcard::Error> {
+        self.append(&count)
+    }
+
+    /// A section of so many bytes.
+    fn write(
+        &mut self,
+        name: &str,
+        size: usize,
+        content: &impl Serialize,
+        is_digested: bool,
+    ) -> Result<(), postcard::Error> {
+        self.append(name)?;
+        self.append(&size)?;
+        let begin = self.state.len();
+        self.append(content)?;
+        if is_digested {
+            self.digest.section(name, &self.state[begin..]);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), postcard::Error> {
+        self.state = postcard::to_extend(value, std::mem::take(&mut self.state))?;
+        Ok(())
+    }
 }
 
 pub fn decode(state: &[u8]) -> Result<(Content, Meta), String> {
