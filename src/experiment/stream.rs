@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::data::Data;
+use super::plan::Plan;
 use super::recipe::Recipe;
 use super::train::{Setup, Trained, learner};
 use crate::catalog::{Catalog, Vocabulary};
@@ -22,6 +23,15 @@ pub struct Stream {
     pub window: usize,
     pub buffer: usize,
     pub drift_threshold: Option<f64>,
+}
+
+impl Stream {
+    pub const STATIONARY: Stream = Stream { window: 2_000, buffer: 20_000, drift_threshold: None };
+}
+
+/// The product's step size, whatever the batch form's is: one pass has far fewer updates. Their number is the log's.
+pub fn setup(plan: &Plan) -> Setup {
+    Setup { steps: 0, hidden: plan.hidden.clone(), learning_rate: 1e-3, weight_decay: 0.0, guarded: true }
 }
 
 /// What a stream let through, in equal pieces of the log.
