@@ -2,14 +2,17 @@
 //!
 //! Nothing that decides reads this. It is not part of the state, a crash empties it, and two runs need not agree on it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use serde::Serialize;
 
+use crate::event::{Body, Event, EventKind};
 use crate::telemetry::declared;
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
+use crate::trajectory::Step;
 
 /// A user's open sessions in a few numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,10 +24,21 @@ pub struct LiveSession {
     pub last_event: EventTime,
 }
 
+/// The last items that a user was shown, for who recommends the next one.
+#[derive(Debug, Clone, Default)]
+struct Recent {
+    /// Of the newest step; a step of another one begins anew.
+    session: Option<Box<str>>,
+    steps: VecDeque<Step>,
+}
+
 /// The live sessions of at most `users_max` users; users beyond that are counted and not shown.
 #[derive(Debug)]
 pub struct Sessions {
     by_user: DashMap<Box<str>, LiveSession>,
+    /// Of the same users, at most `history_max` steps each.
+    recent: DashMap<Box<str>, Recent>,
+    history_max: usize,
     /// Kept beside the map: asking the map would lock each of its shards in turn.
     users: AtomicUsize,
     users_max: usize,
@@ -32,7 +46,50 @@ pub struct Sessions {
 
 impl Sessions {
     pub fn new(users_max: usize) -> Sessions {
-        Sessions { by_user: DashMap::new(), users: AtomicUsize::new(0), users_max }
+        let users = AtomicUsize::new(0);
+        Sessions { by_user: DashMap::new(), recent: DashMap::new(), history_max: 0, users, users_max }
+    }
+
+    /// Also keeps the last steps of every user that is shown.
+    pub fn with_history(self, history_max: usize) -> Sessions {
+        Sessions { history_max, ..self }
+    }
+
+    /// Something was recommended in a session, after [`Sessions::step`] has been told.
+    fn remember(&self, user: &str, session: Option<&str>, step: impl FnOnce() -> Step) {
+        if self.history_max == 0 || !self.by_user.contains_key(user) {
+            return;
+        }
+        let mut recent = self.recent.entry(user.into()).or_default();
+        if recent.session.as_deref() != session {
+            *recent = Recent { session: session.map(Into::into), steps: VecDeque::new() };
+        }
+        if recent.steps.len() >= self.history_max {
+            recent.steps.pop_front();
+        }
+        recent.steps.push_back(step());
+    }
+
+    /// The last steps of the user's session, oldest first: none if it is another session, or silent for longer than `gap`
+    /// before `now`.
+    pub fn history(&self, user: &str, session: Option<&str>, now: Option<EventTime>, gap: Span) -> Vec<Step> {
+        let Some(recent) = self.recent.get(user) else { return Vec::new() };
+        let is_other = session.is_some() && recent.session.as_deref() != session;
+        let last = recent.steps.iter().map(|step| step.time).max();
+        let is_over = now.zip(last).is_some_and(|(now, last)| now.since(last) > gap);
+        if is_other || is_over { Vec::new() } else { recent.steps.iter().cloned().collect() }
+    }
+
+    /// What a lane has read.
+    pub fn see(&self, event: &Event) {
+        if let EventKind::Interaction(interaction) = &event.kind
+            && let Body::Decision(decision) = &interaction.body
+        {
+            self.step(&interaction.user, event.time);
+            let (time, place) = (event.time, event.place);
+            let step = || Step { time, place, reward: 0.0, decision: decision.clone() };
+            self.remember(&interaction.user, interaction.session.as_deref(), step);
+        }
     }
 
     /// Something was recommended to `user`.
@@ -56,6 +113,7 @@ impl Sessions {
             let left = entry.get().steps.saturating_sub(steps as u64);
             if left == 0 {
                 entry.remove();
+                self.recent.remove(user);
                 self.users.fetch_sub(1, Ordering::Relaxed);
             } else {
                 entry.get_mut().steps = left;
@@ -80,6 +138,8 @@ fn as_text<S: serde::Serializer>(time: &EventTime, serializer: S) -> Result<S::O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Decision;
+    use crate::position::{Offset, Place};
 
     fn at(second: i64) -> EventTime {
         EventTime::new(1_700_000_000_000 + second * 1_000).expect("a time of this century")
@@ -95,6 +155,44 @@ mod tests {
         assert_eq!(sessions.look_up("ann").map(|session| session.steps), Some(1));
         sessions.close("ann", 1);
         assert_eq!((sessions.look_up("ann"), sessions.users()), (None, 0));
+    }
+
+    fn shown(item: &str, second: i64) -> Step {
+        let decision = Decision {
+            id: None,
+            item: item.into(),
+            embedding: None,
+            context: [].into(),
+            candidates: None,
+            propensity: None,
+            position: None,
+            reward: 0.0,
+        };
+        let place = Place { offset: Offset::from_count(0), index: 0 };
+        Step { time: at(second), place, decision, reward: 0.0 }
+    }
+
+    #[test]
+    fn the_last_items_of_the_newest_session_are_kept_while_it_lives() {
+        let sessions = Sessions::new(10).with_history(2);
+        let show = |session: &str, item: &str, second: i64| {
+            sessions.step("ann", at(second));
+            sessions.remember("ann", Some(session), || shown(item, second));
+        };
+        let history = |session: Option<&str>, second: i64| {
+            let steps = sessions.history("ann", session, Some(at(second)), Span::from_millis(10_000));
+            steps.iter().map(|step| step.decision.item.to_string()).collect::<Vec<_>>()
+        };
+        [("s", "a", 1), ("s", "b", 2), ("s", "c", 3)]
+            .into_iter()
+            .for_each(|(session, item, second)| show(session, item, second));
+        assert_eq!(history(Some("s"), 4), ["b", "c"]);
+        assert_eq!(history(None, 4), ["b", "c"]);
+        assert!(history(Some("other"), 4).is_empty() && history(Some("s"), 60).is_empty());
+        show("t", "d", 5);
+        assert_eq!(history(Some("t"), 6), ["d"]);
+        sessions.close("ann", 4);
+        assert!(history(Some("t"), 6).is_empty());
     }
 
     #[test]

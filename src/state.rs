@@ -53,6 +53,14 @@ impl StateEncoder {
         }
     }
 
+    /// How many earlier items of a session the state looks at.
+    pub fn history_length(&self) -> usize {
+        match self.pooling {
+            Pooling::None => 0,
+            Pooling::Mean { length } | Pooling::Decay { length, .. } => length,
+        }
+    }
+
     /// The state in which `steps[index]` was decided: its context, and the items of the steps before it.
     pub fn encode(&self, steps: &[Step], index: usize) -> Vec<f32> {
         let earlier: Vec<Shown<'_>> = match self.pooling {

@@ -15,7 +15,7 @@ use crate::exit::Exit;
 pub use data::{Check, Load, Simulate};
 pub use learning::{Demo, Experiment, Replay, Run, VerifyResume, WarmStart};
 pub use measuring::{Bench, BenchSize, BenchStage, DemoBroker, DemoSimulator, StageName};
-pub use policy::{Evaluate, Export, Inspect, IntervalName, Publish, Recommend};
+pub use policy::{Evaluate, EvaluationTarget, Export, Inspect, IntervalName, Publish, Recommend};
 
 /// Reads the command line. A wrong one is explained on stderr and ends with 64; `--help` and `--version` end with 0.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exit> {
@@ -182,6 +182,7 @@ mod tests {
             "sluicebox verify-resume -c a.toml --file f --partitions 4 --kills 50 --seed 1 --json",
             "sluicebox load f.jsonl --topic t --partitions 4 --json --append -c a.toml",
             "sluicebox check --sample f.jsonl --json -c a.toml",
+            "sluicebox evaluate -c a.toml --policy published --from last=7d",
             "sluicebox evaluate -c a.toml --file f --policy-table p.csv --lambda 1,5,20 --gamma 1,.9 --json",
             "sluicebox inspect s --json",
             "sluicebox replay -c a.toml --file f.gz --publish --set publish.dir=p --state s",

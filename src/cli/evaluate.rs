@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::args::{self, IntervalName};
 use super::plan::{self, job_failure};
-use super::{print_json, replay, settings_from};
+use super::{print_json, publish, replay, settings_from};
 use crate::assemble::{Lane, LaneCounters, SessionRules};
+use crate::checkpoint::RealDisk;
 use crate::decode::Decoder;
 use crate::evaluate::{
     self, Discount, Estimate, IntervalKind, Plan, PolicyTable, Refusal, RewardModel, Sample, Target,
 };
 use crate::exit::{Exit, Failure};
 use crate::position::Partition;
+use crate::publish::StateShape;
 use crate::runtime::JobError;
+use crate::serve::Recommender;
 use crate::settings::Settings;
 use crate::source::range::{Boundary, resolve};
 use crate::source::{Polled, Range, Run, Source, SourceError};
@@ -59,10 +63,7 @@ pub fn evaluate(arguments: &args::Evaluate) -> Result<Exit, Failure> {
              mapping.propensity or mapping.log_prob",
         ));
     }
-    let table = fs::read(&arguments.policy_table).map_err(|error| {
-        Exit::Io.because(format!("could not read the policy table {}: {error}", arguments.policy_table.display()))
-    })?;
-    let table = PolicyTable::parse(&table).map_err(|error| Exit::Data.because(error))?;
+    let (mut target, policy) = target(arguments, &settings, &decoder)?;
     let plan = plan_of(arguments, &settings)?;
 
     let spool = tempfile::tempdir().map_err(|error| Exit::Io.because(error))?;
@@ -83,7 +84,6 @@ pub fn evaluate(arguments: &args::Evaluate) -> Result<Exit, Failure> {
         },
     )?;
     facts.check(settings.dead_letters.max_malformed_share)?;
-    let mut target = Target::table(table);
     let mut sample = Sample::default();
     log.read(
         &mut *source,
@@ -97,13 +97,34 @@ pub fn evaluate(arguments: &args::Evaluate) -> Result<Exit, Failure> {
         },
         |part, _| sample.append(part),
     )?;
-    let report = Report::new(arguments, &sample, &facts, &plan);
+    let report = Report::new(policy, &sample, &facts, &plan);
     if arguments.json {
         print_json(&report)?;
     } else {
         print!("{}", report.in_words());
     }
     Ok(Exit::Success)
+}
+
+/// The policy in question, and where it stands.
+fn target(arguments: &args::Evaluate, settings: &Settings, decoder: &Decoder) -> Result<(Target, PathBuf), Failure> {
+    match (&arguments.target.policy_table, &arguments.target.policy) {
+        (Some(path), _) => {
+            let table = fs::read(path).map_err(|error| {
+                Exit::Io.because(format!("could not read the policy table {}: {error}", path.display()))
+            })?;
+            let table = PolicyTable::parse(&table).map_err(|error| Exit::Data.because(error))?;
+            Ok((Target::table(table), path.clone()))
+        }
+        (None, Some(path)) => {
+            let encoder = plan::encoder(settings, decoder)?;
+            let publication = crate::publish::read(&RealDisk, path).map_err(publish::failed)?;
+            let recommender = Recommender::new(publication, &StateShape::of(&encoder), None);
+            let recommender = Box::new(recommender.map_err(|error| Exit::Config.because(error))?);
+            Ok((Target::Published { recommender, encoder: Arc::new(encoder) }, path.clone()))
+        }
+        (None, None) => Err(Exit::Usage.because("name a policy: --policy-table FILE.csv or --policy DIR")),
+    }
 }
 
 fn plan_of(arguments: &args::Evaluate, settings: &Settings) -> Result<Plan, Failure> {
@@ -282,7 +303,7 @@ impl Facts {
 }
 
 impl Report {
-    fn new(arguments: &args::Evaluate, sample: &Sample, facts: &Facts, plan: &Plan) -> Report {
+    fn new(policy: PathBuf, sample: &Sample, facts: &Facts, plan: &Plan) -> Report {
         let mut warnings = Vec::new();
         if facts.late + facts.orphan > 0 {
             warnings.push(format!(
@@ -292,7 +313,7 @@ impl Report {
             ));
         }
         Report {
-            policy: arguments.policy_table.clone(),
+            policy,
             records: facts.records,
             malformed: facts.malformed,
             late: facts.late,

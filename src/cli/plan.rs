@@ -130,6 +130,8 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
         }
         Some(_) | None => None,
     };
+    // Only `run` is asked while it reads.
+    let live_history = if matches!(paths.mode, Mode::Live { .. }) { encoder.history_length() } else { 0 };
     let decisions = paths.decisions.or_else(|| settings.decisions.file.clone());
     Ok(JobSpec {
         topic: Arc::from(topic),
@@ -159,7 +161,7 @@ pub fn job(settings: &Settings, topic: &str, paths: Paths) -> Result<JobSpec, Fa
         kill: paths.kill,
         mode: paths.mode,
         warm_start: None,
-        live: Arc::new(Sessions::new(LIVE_USERS_MAX)),
+        live: Arc::new(Sessions::new(LIVE_USERS_MAX).with_history(live_history)),
         announce: None,
         board: Arc::new(Board::default()),
         decoder,

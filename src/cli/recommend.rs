@@ -7,7 +7,7 @@ use super::{args, plan, publish, settings_from};
 use crate::checkpoint::RealDisk;
 use crate::exit::{Exit, Failure};
 use crate::publish::StateShape;
-use crate::serve::{Draw, Histories, Recommender, Refused, answer};
+use crate::serve::{Asking, Draw, Histories, Recommender, Refused, answer};
 use crate::settings::Settings;
 
 /// Far more than a session's events need: a line without an end must not fill the memory.
@@ -21,7 +21,8 @@ pub fn recommend(arguments: &args::Recommend) -> Result<Exit, Failure> {
     let recommender = recommender.map_err(|error| Exit::Config.because(error))?;
     tracing::info!(version = recommender.version(), temperature = recommender.temperature(), "answering");
     let mut draw = if arguments.sample { Draw::sampled(arguments.seed) } else { Draw::BestFirst };
-    let answer_line = |line: &[u8]| match answer(&histories, &recommender, &mut draw, arguments.explain, line) {
+    let asking = Asking::Line { explain: arguments.explain };
+    let answer_line = |line: &[u8]| match answer(&histories, &recommender, &mut draw, asking, line) {
         Ok(answer) => serde_json::to_vec(&answer),
         Err(error) => serde_json::to_vec(&Refused { error: error.to_string() }),
     };

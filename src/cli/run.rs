@@ -50,7 +50,7 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
     };
     let mut spec = plan::job(&settings, &topic, paths)?;
     let (histories, shape) = histories(&settings)?;
-    let live = Arc::new(Live::new(histories, shape));
+    let live = Arc::new(Live::new(histories, shape, Arc::clone(&spec.live)));
     let health = Arc::new(Health::new());
     let sessions = Arc::clone(&spec.live);
     let shown = Shown { health: Arc::clone(&health), metrics, sessions, live: Arc::clone(&live) };

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::messages::{Flow, LaneInput, Records};
 use super::{JobError, Stopped};
 use crate::decode::{Bytes, DeadLetter, Header, Malformed};
-use crate::event::{Body, Event, EventKind};
+use crate::event::Event;
 use crate::live::Sessions;
 use crate::pipeline::{Intake, Observed};
 use crate::position::Partition;
@@ -59,13 +59,7 @@ impl LaneWorker {
         let Some(intake) = self.intakes.get_mut(&partition) else { return Ok(Ok(())) };
         let (mut closed, mut dead_letters) = (Vec::new(), Vec::new());
         let live = &self.live;
-        let mut watch = |event: &Event| {
-            if let EventKind::Interaction(interaction) = &event.kind
-                && let Body::Decision(_) = interaction.body
-            {
-                live.step(&interaction.user, event.time);
-            }
-        };
+        let mut watch = |event: &Event| live.see(event);
         for record in records.iter() {
             match intake.observe(record.offset, record.timestamp, record.value, &mut watch, &mut closed) {
                 Observed::Taken => {}

@@ -7,7 +7,7 @@ use super::content::{Content, Meta};
 use crate::checkpoint::{Facts, Sequence};
 use crate::policy::{Head, ItemVectors, Policy};
 use crate::position::Position;
-use crate::publish::{Draft, Lineage, PublishError, Serving, StateShape};
+use crate::publish::{Draft, Evaluation, Lineage, PublishError, Serving, StateShape};
 use crate::state::{Pooling, StateEncoder};
 
 /// What a checkpoint says, by reference: a writer has it before it is read back.
@@ -69,7 +69,7 @@ impl PublishPlan {
                 threshold: filter.threshold,
                 counters: facts.counters.clone(),
             },
-            evaluation: None,
+            evaluation: evaluation(content),
         })
     }
 
@@ -89,4 +89,13 @@ impl PublishPlan {
         let is_needed = matches!(policy.head(), Head::Gaussian { .. }) || self.encoder.pooling != Pooling::None;
         is_needed.then(|| items.iter().flat_map(|item| self.encoder.item_vector(item)).collect())
     }
+}
+
+/// What the policy would earn by step, from progressive validation. `None` while that rests on too little to compare
+/// policies by. Not its likelihood: a filtered policy leaves the average behavior of the log behind on purpose.
+fn evaluation(content: &Content) -> Option<Evaluation> {
+    const ESS_MIN: f64 = 100.0;
+    let figures = content.validation.summary().all;
+    let value = figures.snips.filter(|_| figures.ess >= Some(ESS_MIN))?;
+    Some(Evaluation { estimate: "snips".to_owned(), value, interval: None, n: figures.steps })
 }

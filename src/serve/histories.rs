@@ -10,9 +10,11 @@ use super::ServeError;
 use crate::assemble::{Lane, Pending, SessionRules};
 use crate::decode::{Decoder, Request};
 use crate::event::{Event, EventKind};
+use crate::live;
 use crate::position::{Offset, Partition, Place};
 use crate::state::StateEncoder;
 use crate::time::EventTime;
+use crate::trajectory::Step;
 
 /// The served sessions, at most so many.
 #[derive(Debug)]
@@ -92,6 +94,25 @@ impl Histories {
                 Ok(request.map(|request| history.situation(&self.encoder, request)))
             }
         }
+    }
+
+    /// The state of `decision` in what the topic has shown its user so far: nearly what training will see, which has the
+    /// order of event time and waits for what is late.
+    pub fn live_situation(
+        &self,
+        sessions: &live::Sessions,
+        decision: Option<&[u8]>,
+    ) -> Result<Option<Situation>, ServeError> {
+        let request = decision.map(|bytes| self.decoder.decode_request(bytes)).transpose();
+        let Some(request) = request.map_err(ServeError::Decision)? else { return Ok(None) };
+        let Request { time, user, session, mut decision } = request;
+        let candidates = decision.candidates.take();
+        let user = user.unwrap_or_default();
+        let mut steps = sessions.history(&user, session.as_deref(), time, self.rules.gap);
+        let time = time.unwrap_or(EventTime::FIRST);
+        let place = Place { offset: Offset::from_count(0), index: 0 };
+        steps.push(Step { time, place, reward: 0.0, decision });
+        Ok(Some(Situation { state: self.encoder.encode(&steps, steps.len() - 1), candidates }))
     }
 
     /// Forgets a session.

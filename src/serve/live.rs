@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::protocol::Asking;
 use super::{Answer, Draw, Histories, Recommender, ServeError, answer};
+use crate::live::Sessions;
 use crate::publish::StateShape;
 
 /// What `/v1/recommend` asks.
@@ -10,14 +12,16 @@ use crate::publish::StateShape;
 pub struct Live {
     histories: Histories,
     shape: StateShape,
+    /// What the topic says about users right now.
+    sessions: Arc<Sessions>,
     /// `None` until there is a policy. Held for one assignment or one copy of the pointer, never while answering.
     serving: RwLock<Option<Arc<Recommender>>>,
 }
 
 impl Live {
     /// `shape` is how the histories' settings build state vectors.
-    pub fn new(histories: Histories, shape: StateShape) -> Live {
-        Live { histories, shape, serving: RwLock::new(None) }
+    pub fn new(histories: Histories, shape: StateShape, sessions: Arc<Sessions>) -> Live {
+        Live { histories, shape, sessions, serving: RwLock::new(None) }
     }
 
     pub fn shape(&self) -> &StateShape {
@@ -36,7 +40,7 @@ impl Live {
 
     pub fn answer(&self, draw: &mut Draw, line: &[u8]) -> Result<Answer, ServeError> {
         let recommender = self.serving().ok_or(ServeError::NoPolicy)?;
-        answer(&self.histories, &recommender, draw, false, line)
+        answer(&self.histories, &recommender, draw, Asking::Live(&self.sessions), line)
     }
 
     fn serving(&self) -> Option<Arc<Recommender>> {

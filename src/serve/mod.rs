@@ -21,7 +21,7 @@ use crate::policy::PolicyError;
 
 pub use self::histories::{Histories, Situation};
 pub use self::live::Live;
-pub use self::protocol::{Answer, Question, Refused, answer};
+pub use self::protocol::{Answer, Asking, Question, Refused, answer};
 pub use self::recommender::{Choice, Draw, Recommender};
 
 /// Why a question has no answer. The process goes on.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Choice, Draw, Histories, Recommender, ServeError};
+use crate::live::Sessions;
 
 /// A line as it is asked.
 #[derive(Debug, Deserialize)]
@@ -23,13 +24,22 @@ pub struct Question<'a> {
     #[serde(borrow, default)]
     session: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    events: Vec<&'a RawValue>,
+    events: Option<Vec<&'a RawValue>>,
     #[serde(borrow, default)]
     decision: Option<&'a RawValue>,
     #[serde(default = "one")]
     top: usize,
     #[serde(default)]
     end: bool,
+}
+
+/// Who asks, and what they get beside the items.
+#[derive(Debug, Clone, Copy)]
+pub enum Asking<'a> {
+    /// A line on standard input; `explain` shows the state vector.
+    Line { explain: bool },
+    /// A running learner's users: a question with neither session nor events is about the user's session in the topic.
+    Live(&'a Sessions),
 }
 
 /// A line as it is answered.
@@ -80,17 +90,20 @@ pub fn answer(
     histories: &Histories,
     recommender: &Recommender,
     draw: &mut Draw,
-    explain: bool,
+    asking: Asking<'_>,
     line: &[u8],
 ) -> Result<Answer, ServeError> {
     let question = Question::parse(line)?;
     let session = question.session()?;
-    let events: Vec<&[u8]> = question.events.iter().map(|event| event.get().as_bytes()).collect();
+    let events: Vec<&[u8]> = question.events.iter().flatten().map(|event| event.get().as_bytes()).collect();
     let decision = question.decision.map(|decision| decision.get().as_bytes()).filter(|bytes| *bytes != b"null");
     if question.top == 0 {
         return Err(ServeError::NothingAsked);
     }
-    let situation = histories.situation(session.as_deref(), &events, decision);
+    let situation = match (asking, &session, &question.events) {
+        (Asking::Live(sessions), None, None) => histories.live_situation(sessions, decision),
+        (Asking::Live(_) | Asking::Line { .. }, _, _) => histories.situation(session.as_deref(), &events, decision),
+    };
     if question.end
         && let Some(session) = &session
     {
@@ -99,7 +112,7 @@ pub fn answer(
     let mut answer = Answer::empty(recommender.version());
     if let Some(situation) = situation? {
         answer.fill(recommender.choose(&situation, question.top, draw)?);
-        answer.state = explain.then_some(situation.state);
+        answer.state = matches!(asking, Asking::Line { explain: true }).then_some(situation.state);
     }
     Ok(answer)
 }

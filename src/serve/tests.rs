@@ -14,6 +14,7 @@ use crate::assemble::SessionRules;
 use crate::catalog::Catalog;
 use crate::checkpoint::{RealDisk, SettingsDigests};
 use crate::decode::{Decoder, Mapping};
+use crate::live::Sessions;
 use crate::pipeline::Intake;
 use crate::policy::{Head, Policy, Tensor};
 use crate::position::{NextOffset, Offset, Partition};
@@ -129,7 +130,14 @@ fn asked(histories: &Histories, recommender: &Recommender, log: &[String]) -> BT
             let mut decision = event.clone();
             decision.as_object_mut().unwrap().retain(|name, _| name != "item_id" && name != "propensity");
             let question = json!({ "session": session, "events": events, "decision": decision, "top": 2 }).to_string();
-            let answer = answer(histories, recommender, &mut Draw::BestFirst, true, question.as_bytes()).unwrap();
+            let answer = answer(
+                histories,
+                recommender,
+                &mut Draw::BestFirst,
+                Asking::Line { explain: true },
+                question.as_bytes(),
+            )
+            .unwrap();
             assert_eq!(answer.items.len(), 2);
             states.entry(session.clone()).or_default().extend(answer.state);
             events.clear();
@@ -189,17 +197,42 @@ fn served(temperature: Option<f64>) -> (Histories, Recommender) {
 /// A live policy over the items a, b, c, d, for the tests of HTTP.
 pub(crate) fn live() -> Arc<Live> {
     let (histories, recommender) = served(None);
-    let live = Live::new(histories, StateShape::of(&bandit().1));
+    let live = Live::new(histories, StateShape::of(&bandit().1), Arc::new(Sessions::new(10)));
     live.swap(recommender);
     Arc::new(live)
 }
 
 fn ask(served: &(Histories, Recommender), draw: &mut Draw, question: &Value) -> Result<Answer, String> {
-    answer(&served.0, &served.1, draw, true, question.to_string().as_bytes()).map_err(|error| error.to_string())
+    answer(&served.0, &served.1, draw, Asking::Line { explain: true }, question.to_string().as_bytes())
+        .map_err(|error| error.to_string())
 }
 
 fn decision(x: f64) -> Value {
     json!({ "ts": 1_700_000_000_000_i64, "user": "u", "x": [x] })
+}
+
+#[test]
+fn the_live_history_is_that_of_the_events() {
+    let (decoder, _) = bandit();
+    let encoder = encoder(&decoder, Pooling::Mean { length: 2 });
+    let histories = Histories::new(Arc::clone(&decoder), encoder, SessionRules::default(), 2);
+    let sessions = Sessions::new(10).with_history(2);
+    let shown = |item: &str, second: i64| {
+        json!({ "ts": 1_700_000_000_000_i64 + 1_000 * second, "user": "u", "item": item, "x": [0.1] }).to_string()
+    };
+    let (events, question) = (["a", "b", "c"], decision(0.3).to_string());
+    let events: Vec<String> = events.iter().zip(-3..).map(|(item, second)| shown(item, second)).collect();
+    let fresh = histories.live_situation(&sessions, Some(question.as_bytes())).unwrap().unwrap();
+    for (number, event) in events.iter().enumerate() {
+        let mut decoded = Vec::new();
+        decoder.decode(Offset::from_count(number as u64), None, Some(event.as_bytes()), &mut decoded).unwrap();
+        decoded.iter().for_each(|event| sessions.see(event));
+    }
+    let live = histories.live_situation(&sessions, Some(question.as_bytes())).unwrap().unwrap();
+    let events: Vec<&[u8]> = events.iter().map(|event| event.as_bytes()).collect();
+    let told = histories.situation(None, &events, Some(question.as_bytes())).unwrap().unwrap();
+    assert_eq!(live.state, told.state);
+    assert_ne!(live.state, fresh.state, "the history reaches the state");
 }
 
 #[test]
@@ -298,7 +331,16 @@ fn a_wrong_line_is_named_and_changes_nothing() {
         assert!(error.contains(expected), "{question}: {error}");
         assert!(served.0.is_empty(), "{question} opened a session");
     }
-    assert!(answer(&served.0, &served.1, &mut Draw::BestFirst, false, b"{\"decision\": {\"x\": [1]}").is_err());
+    assert!(
+        answer(
+            &served.0,
+            &served.1,
+            &mut Draw::BestFirst,
+            Asking::Line { explain: false },
+            b"{\"decision\": {\"x\": [1]}"
+        )
+        .is_err()
+    );
 }
 
 #[test]

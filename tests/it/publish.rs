@@ -1,7 +1,8 @@
 //! From a log to answers: `replay --publish`, `recommend`, `export`, `publish`, and a reader that shares no code with us.
 
+use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -236,4 +237,61 @@ fn a_checkpoint_is_exported_published_and_rolled_back_by_its_own_settings() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("checksum"), "{}", told(&output));
     let output = sluicebox(["publish", "--state", "nowhere", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(65), "{}", told(&output));
+}
+
+/// Each decision of a log is played through `recommend`; the probabilities that it answers with are a table like any other.
+#[test]
+fn a_publication_is_evaluated_by_the_probabilities_with_which_it_is_served() {
+    let world = World::new();
+    world.replay(&["--set", &format!("publish.dir={}", world.path("pub"))]);
+    let mut served = Conversation::recommend(&world.path("pub"), &[]);
+    let mut whole = String::new();
+    flate2::read::MultiGzDecoder::new(fs::File::open(repository(LOG)).unwrap()).read_to_string(&mut whole).unwrap();
+    let (mut log, mut rows) = (String::new(), "session,step,item,probability\n".to_owned());
+    let mut sessions: HashMap<String, (usize, Vec<Value>)> = HashMap::new();
+    for line in whole.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let Some(session) = event["session_id"].as_str().filter(|session| session.ends_with('7')) else { continue };
+        let (steps, since) = sessions.entry(session.to_owned()).or_default();
+        if *steps == 20 {
+            continue;
+        }
+        log += &format!("{line}\n");
+        if event["type"] == "impression" {
+            let mut decision = event.clone();
+            decision.as_object_mut().unwrap().retain(|field, _| field != "item_id" && field != "propensity");
+            let question = json!({ "session": session, "events": since, "decision": decision, "top": 50 });
+            let answer = served.ask(&question.to_string());
+            let list = |name: &str| answer[name].as_array().unwrap_or_else(|| panic!("{answer}")).clone();
+            for (item, probability) in list("items").iter().zip(list("propensities")) {
+                rows += &format!("{session},{steps},{},{probability}\n", item.as_str().unwrap());
+            }
+            *steps += 1;
+            since.clear();
+        }
+        since.push(event);
+    }
+    fs::write(world.path("log.jsonl"), log).unwrap();
+    fs::write(world.path("table.csv"), rows).unwrap();
+    let evaluated = |target: [&str; 2]| {
+        let file = world.path("log.jsonl");
+        let report = json_of(
+            [&["evaluate", "-c", "configs/recsim.toml", "--file", &file, "--resamples", "100", "--json"][..], &target]
+                .concat(),
+        );
+        check_schema("evaluate-report", &report);
+        report["estimates"].clone()
+    };
+    let (by_policy, by_table) =
+        (evaluated(["--policy", &world.path("pub")]), evaluated(["--policy-table", &world.path("table.csv")]));
+    let estimates = by_policy.as_array().unwrap();
+    assert!(estimates.len() > 10 && sessions.len() > 10, "{by_policy:#}");
+    for (one, other) in estimates.iter().zip(by_table.as_array().unwrap()) {
+        for figure in ["value", "variance", "ess", "mean_weight"] {
+            let (one_figure, other_figure) = (one[figure].as_f64().unwrap(), other[figure].as_f64().unwrap());
+            let gap = (one_figure - other_figure).abs();
+            assert!(gap <= 1e-9 * other_figure.abs().max(1.0), "{figure}: {one:#} {other:#}");
+        }
+        assert_eq!(one["estimator"], other["estimator"]);
+    }
 }

@@ -10,6 +10,7 @@ use super::{FileSource, SettingsFrom};
 #[command(after_help = "\
 Examples:
   sluicebox evaluate -c my.toml --policy-table policy.csv --from last=7d
+  sluicebox evaluate -c my.toml --policy published --from last=7d
   sluicebox evaluate -c configs/obd.toml --file obd.jsonl.gz --policy-table policy.csv --lambda 1,5,20 --json
 
 Needs the log itself with the propensities of its logger, never what a filter has admitted.
@@ -25,9 +26,8 @@ pub struct Evaluate {
     pub settings: SettingsFrom,
     #[command(flatten)]
     pub source: FileSource,
-    /// The policy to evaluate, as a table of action probabilities
-    #[arg(long, value_name = "FILE.csv")]
-    pub policy_table: PathBuf,
+    #[command(flatten)]
+    pub target: EvaluationTarget,
     /// First record, as for replay
     #[arg(long, value_name = "POINT", default_value = "earliest")]
     pub from: String,
@@ -52,6 +52,18 @@ pub struct Evaluate {
     /// Print one JSON object on stdout instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is evaluated: one of these.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct EvaluationTarget {
+    /// The policy to evaluate, as a table of action probabilities
+    #[arg(long, value_name = "FILE.csv")]
+    pub policy_table: Option<PathBuf>,
+    /// The policy to evaluate, as `publish` or `export` wrote it, sampled as it is served
+    #[arg(long, value_name = "DIR")]
+    pub policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
