@@ -150,6 +150,8 @@ impl Content {
             ("rollbacks", learned.rollbacks),
             ("critic_updates", learned.critic_updates),
             ("refused_critic_updates", learned.critic_refused),
+            ("baseline_updates", learned.baseline_updates),
+            ("refused_baseline_updates", learned.baseline_refused),
             ("uniform_fallbacks", learned.uniform_fallbacks),
             ("negatives_dropped", learned.negatives_dropped),
         ]

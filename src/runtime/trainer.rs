@@ -8,6 +8,7 @@ use super::JobError;
 use super::board::Board;
 use super::messages::{Learned, LearnerInput};
 use crate::learner::Learner;
+use crate::score::NetworkFit;
 use crate::validation::Validation;
 
 pub struct Trainer {
@@ -15,6 +16,7 @@ pub struct Trainer {
     pub validation: Validation,
     pub input: Receiver<LearnerInput>,
     pub parts: Sender<Learned>,
+    pub fits: Sender<NetworkFit>,
     pub board: Arc<Board>,
 }
 
@@ -32,6 +34,12 @@ impl Trainer {
                 }
                 LearnerInput::Critic(batch) => {
                     self.learner.learn_critic(&batch).map_err(JobError::Learner)?;
+                }
+                LearnerInput::Baseline(batch) => {
+                    let fit = self.learner.learn_baseline(&batch).map_err(JobError::Learner)?;
+                    if self.fits.send(fit).is_err() {
+                        return Ok(());
+                    }
                 }
                 LearnerInput::Barrier(number) => {
                     let (parts, counters) = (self.learner.export(), self.learner.counters());

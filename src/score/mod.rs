@@ -5,13 +5,17 @@
 //! are measured by a fit over the generations up to g-2, and a fit is never undone, so the score of a unit is a
 //! function of the units before it.
 
+mod network;
 mod ridge;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::BaselineBatch;
 use crate::state::StateEncoder;
 use crate::trajectory::{Step, Trajectory};
 use crate::window::Score;
+pub use network::NetworkFit;
+use network::NetworkState;
 use ridge::{Fit, Moments, Samples};
 
 /// What is judged as one.
@@ -43,6 +47,8 @@ pub enum Baseline {
     Mean,
     /// Ridge regression on the state vector and [1, step, ln(1 + step)].
     Linear,
+    /// A network on the state vector and ln(1 + step), which the learner trains beside the policy.
+    Network,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +84,9 @@ pub struct Scorer {
     state: ScorerState,
     /// Samples that belong to the current generation and have not been added to it; empty between two trajectories.
     fresh: Samples,
+    /// Samples of a generation that has ended, until they are fetched.
+    full: Option<BaselineBatch>,
+    network_dimension: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,19 +98,23 @@ pub struct ScorerState {
     previous: Moments,
     current: Moments,
     fit: Option<Fit>,
+    /// With `baseline = "network"`, in the place of all these.
+    network: Option<NetworkState>,
 }
 
 impl Scorer {
     pub fn new(rules: ScoreRules, encoder: &StateEncoder) -> Scorer {
         let dimension = match rules.baseline {
-            Baseline::None => 0,
+            Baseline::None | Baseline::Network => 0,
             Baseline::Mean => 1,
             Baseline::Linear => encoder.dimension() + 3,
         };
         let empty = Moments::new(dimension);
-        let state =
-            ScorerState { units: 0, settled: empty.clone(), previous: empty.clone(), current: empty, fit: None };
-        Scorer { rules, state, fresh: Samples::default() }
+        let network = rules.learns_network().then(NetworkState::new);
+        let (settled, previous) = (empty.clone(), empty.clone());
+        let state = ScorerState { units: 0, settled, previous, current: empty, fit: None, network };
+        let network_dimension = NETWORK_FEATURES + encoder.dimension();
+        Scorer { rules, state, fresh: Samples::default(), full: None, network_dimension }
     }
 
     pub fn snapshot(&self) -> ScorerState {
@@ -110,7 +123,9 @@ impl Scorer {
 
     /// `false`, and nothing changes, when the state was made for features of another dimension.
     pub fn restore(&mut self, state: ScorerState) -> bool {
-        let fits = state.settled.dimension() == self.state.settled.dimension();
+        let fits = state.settled.dimension() == self.state.settled.dimension()
+            && state.network.is_some() == self.state.network.is_some()
+            && state.network.as_ref().is_none_or(|network| network.is_sound(self.network_dimension));
         if fits {
             self.state = state;
         }
@@ -119,6 +134,26 @@ impl Scorer {
 
     pub fn unit(&self) -> Unit {
         self.rules.unit
+    }
+
+    /// Whether the next trajectory has to wait for a fit of the learner's.
+    pub fn is_waiting(&self) -> bool {
+        self.state.network.as_ref().is_some_and(NetworkState::is_waiting)
+    }
+
+    /// Takes the fit that it waits for; `false`, and nothing changes, for any other.
+    pub fn accept(&mut self, fit: NetworkFit) -> bool {
+        self.state.network.as_mut().is_some_and(|network| network.accept(fit))
+    }
+
+    /// The samples of a generation that has ended: once, and before the next trajectory.
+    pub fn take_generation(&mut self) -> Option<BaselineBatch> {
+        self.full.take()
+    }
+
+    /// The generation whose samples were fetched and whose fit has not come back.
+    pub fn fit_in_flight(&self) -> Option<u64> {
+        self.state.network.as_ref().and_then(NetworkState::in_flight)
     }
 
     /// Scores all units of a trajectory, in step order. `states` are its steps' state vectors.
@@ -146,6 +181,8 @@ impl Scorer {
         };
         // All at once: adding one sample costs a pass over all moments, and several share it.
         self.state.current.add(&mut self.fresh);
+        // A generation of the network's ends between two trajectories: there is the only place to wait.
+        self.full = self.state.network.as_mut().and_then(|network| network.close(self.rules.generation));
         scored
     }
 
@@ -199,9 +236,15 @@ impl Scorer {
                 self.fresh.push(&features, value);
                 advantage
             }
+            (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Network) => {
+                let state = states.get(step).into_iter().flatten().copied();
+                // The logarithm alone: a network bends it where it must, and takes large numbers ill.
+                let features: Vec<f32> = [(step as f32).ln_1p()].into_iter().chain(state).collect();
+                self.state.network.as_mut().and_then(|network| network.measure(&features, value))
+            }
         };
         self.state.units += 1;
-        if self.state.units.is_multiple_of(self.rules.generation) {
+        if self.state.network.is_none() && self.state.units.is_multiple_of(self.rules.generation) {
             self.close_generation();
         }
         score
@@ -212,7 +255,7 @@ impl Scorer {
     fn features(&self, states: &[Vec<f32>], step: usize) -> Vec<f64> {
         let number = step as f64;
         match self.rules.baseline {
-            Baseline::None => Vec::new(),
+            Baseline::None | Baseline::Network => Vec::new(),
             Baseline::Mean => vec![1.0],
             Baseline::Linear => {
                 let state = states.get(step).into_iter().flatten().map(|value| f64::from(*value));
@@ -229,6 +272,17 @@ impl Scorer {
         if state.settled.count() > 0 {
             state.fit = Some(state.settled.solve(self.rules.ridge));
         }
+    }
+}
+
+/// Features of the network beside the state vector.
+const NETWORK_FEATURES: usize = 1;
+
+impl ScoreRules {
+    /// Whether there is a network to wait for: plain returns are measured from nothing.
+    pub fn learns_network(&self) -> bool {
+        let has_baseline = matches!(self.kind, ScoreKind::Advantage | ScoreKind::SessionMean);
+        has_baseline && self.baseline == Baseline::Network
     }
 }
 

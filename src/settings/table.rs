@@ -64,8 +64,8 @@ const fn number(bounds: Bounds) -> Kind {
     Kind::Number { bounds }
 }
 
-const fn one_of(now: &'static [&'static str]) -> Kind {
-    Kind::Choice { now, later: &[] }
+const fn one_of(names: &'static [&'static str]) -> Kind {
+    Kind::Choice(names)
 }
 
 const fn structural(name: &'static str, kind: Kind, default: Option<&'static str>, purpose: &'static str) -> Setting {
@@ -128,8 +128,8 @@ pub const TABLE: &[Setting] = &[
 
     structural("score.kind", one_of(&["advantage", "session_mean", "return", "reward"]), Some(r#""advantage""#), "What the filter compares; session_mean = the mean advantage of a step's session."),
     structural("score.discount", number(Bounds::from_to(0.0, 1.0)), Some("0.99"), "Discount of the return."),
-    structural("score.baseline", Kind::Choice { now: &["none", "mean", "linear"], later: &["network"] }, Some(r#""linear""#), "What an advantage is measured from."),
-    structural("score.generation", count(1, 10_000_000), Some("1_000"), "Units per generation of the baseline; a unit uses the fit of two generations ago."),
+    structural("score.baseline", one_of(&["none", "mean", "linear", "network"]), Some(r#""linear""#), "What an advantage is measured from; network = learned beside the policy (64-64)."),
+    structural("score.generation", count(1, 10_000_000), Some("1_000"), "Units per generation of the baseline; a unit uses the fit of two generations ago. With baseline = \"network\" a generation is kept until it is full: at most 100_000."),
     tunable("score.ridge", number(Bounds::above(0.0, 1e9)), Some("1.0"), "Regularization of the linear baseline."),
 
     structural("filter.unit", one_of(&["step", "trajectory"]), Some(r#""step""#), "What is admitted or filtered as a whole."),

@@ -138,7 +138,7 @@ fn score_rules(dice: &mut Dice) -> ScoreRules {
         baseline: if is_plain {
             Baseline::None
         } else {
-            dice.pick(&[Baseline::None, Baseline::Mean, Baseline::Linear])
+            dice.pick(&[Baseline::None, Baseline::Mean, Baseline::Linear, Baseline::Network])
         },
         discount: 0.875,
         clip: None,
