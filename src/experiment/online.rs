@@ -49,6 +49,7 @@ fn filter_of_log(recipe: &Recipe, offline: &Data, seed: u64) -> Filter {
         max_share_per_user: 1.0,
         max_silence: true,
         drift_threshold: None,
+        noise_gate: None,
     };
     let mut filter = Filter::new(rules);
     for &reward in offline.rewards.iter().take(WINDOW) {
@@ -272,7 +273,8 @@ fn recover_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Resul
     for number in 0..trained.counters.updates {
         let rows: Vec<usize> =
             (0..256).map(|_| passing[random.random_range(0..passing.len() as u64) as usize]).collect();
-        let _ = batch_learner.update(&gathered(&data, &rows, vec![threshold; rows.len()], vec![1.0; rows.len()], number));
+        let _ =
+            batch_learner.update(&gathered(&data, &rows, vec![threshold; rows.len()], vec![1.0; rows.len()], number));
     }
     Ok(Recovery {
         stream_share: admitted.shares,

@@ -12,7 +12,7 @@ use crate::filter::{BufferRules, FilterRules, ReplayRatio, WarmUp};
 use crate::learner::LearnerError;
 use crate::pipeline::{ActionForm, Outputs, Pipeline, PipelineRules};
 use crate::position::{Offset, Partition, Place};
-use crate::score::{Baseline, ScoreKind, ScoreRules, Scorer, Unit};
+use crate::score::{Baseline, Scale, ScoreKind, ScoreRules, Scorer, Unit};
 use crate::state::{Pooling, StateEncoder};
 use crate::time::{EventTime, Span};
 use crate::trajectory::{ClosingKey, Ending, Step, Trajectory};
@@ -54,6 +54,7 @@ pub fn pipeline(data: &Data, recipe: &Recipe, stream: Stream, seed: u64) -> Pipe
         unit: Unit::Step,
         kind: ScoreKind::Reward,
         baseline: Baseline::None,
+        scale: Scale::Global,
         discount: 1.0,
         clip: None,
         generation: 1_000,
@@ -71,6 +72,7 @@ pub fn pipeline(data: &Data, recipe: &Recipe, stream: Stream, seed: u64) -> Pipe
             max_share_per_user: 1.0,
             max_silence: true,
             drift_threshold: stream.drift_threshold,
+            noise_gate: None,
         },
         buffer: BufferRules { capacity: stream.buffer, batch: 256, replay_ratio: ReplayRatio::Auto, seed },
         critic: None,

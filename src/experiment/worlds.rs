@@ -176,7 +176,8 @@ fn fixed_recipes() -> Vec<Recipe> {
 fn as_earlier(row: u32, line: &Line, scale: &Scale, findings: &mut Findings) {
     let method = line.recipe.method;
     for (index, level) in scale.levels.iter().enumerate() {
-        if let Some(expected) = earlier(method).and_then(|figures| figures.get((level / 0.2).round() as usize).copied()) {
+        if let Some(expected) = earlier(method).and_then(|figures| figures.get((level / 0.2).round() as usize).copied())
+        {
             let name = format!("{row} {} at {:.0} %", method.name(), 100.0 * level);
             findings.near(name, expected, 0.03, &line.estimate(index));
         }
@@ -198,9 +199,7 @@ fn in_one_pass(
     let mut lines = Vec::new();
     for recipe in recipes(plan, frozen).into_iter().filter(|recipe| recipe.method.is_streamed()) {
         let recipe = recipe.in_stream(plan.kappa);
-        let at = |level: &f64| {
-            streamed_over_seeds(&recipe, &toy_at(&plan.toy, *level), noise_at(*level), plan, scale)
-        };
+        let at = |level: &f64| streamed_over_seeds(&recipe, &toy_at(&plan.toy, *level), noise_at(*level), plan, scale);
         let values = scale.levels.iter().map(at).collect::<Result<Vec<_>, _>>()?;
         lines.push(Line { recipe, values });
     }

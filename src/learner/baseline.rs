@@ -5,8 +5,8 @@
 //! comes back is a copy of the network with the spread of its errors on the samples *before* it learned from them, so that
 //! the scale is not flattered by what has been learned by heart.
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ use crate::policy::{Tensor, forward};
 use crate::score::NetworkFit;
 
 const HIDDEN: [usize; 2] = [64, 64];
+/// V, and the size of what it leaves.
+const OUTPUTS: usize = 2;
 const EPOCHS: usize = 4;
 const ROWS: usize = 128;
 /// Apart from the policy's first weights and from the objective's estimate, whose seeds are near.
@@ -78,9 +80,16 @@ impl Learner {
 
 impl Baseline {
     fn new(settings: &LearnerSettings, inputs: usize) -> Baseline {
-        let tensors = initial::trunk(settings.seed ^ STREAM, inputs, &HIDDEN, 1);
+        let tensors = initial::trunk(settings.seed ^ STREAM, inputs, &HIDDEN, OUTPUTS);
         let adam = Adam::new(&tensors);
-        Baseline { tensors, adam, generations: 0, targets: Targets::default(), scale: 1.0, proposal: Proposal::default() }
+        Baseline {
+            tensors,
+            adam,
+            generations: 0,
+            targets: Targets::default(),
+            scale: 1.0,
+            proposal: Proposal::default(),
+        }
     }
 
     /// Whether it is the network that the settings describe, with numbers that this code can have written.
@@ -147,11 +156,17 @@ impl Baseline {
         if error.is_finite() && error > SPREAD_FLOOR { error } else { 1.0 }
     }
 
-    /// One step down the squared error; `false` when it would lead to numbers that are none, and is not made.
+    /// One step down the squared errors; `false` when it would lead to numbers that are none, and is not made.
     fn step(&mut self, network: &Network, settings: &LearnerSettings, features: Vec<f32>, targets: &[f32]) -> bool {
         let rows = targets.len();
         let gradients = network.gradients(&self.tensors, features, rows, |output| {
-            output.iter().zip(targets).map(|(output, target)| 2.0 * (output - target) / rows as f32).collect()
+            let (outputs, _) = output.as_chunks::<OUTPUTS>();
+            let slopes = outputs.iter().zip(targets).flat_map(|([value, size], target)| {
+                let left = target - value;
+                // What is left is a target for the second output, and not to be made smaller for its sake.
+                [-2.0 * left / rows as f32, 2.0 * (size - left.abs()) / rows as f32]
+            });
+            slopes.collect()
         });
         let norm = adam::norm(gradients.iter().map(Vec::as_slice));
         if !norm.is_finite() {

@@ -131,6 +131,7 @@ impl Content {
             ("units", totals.units),
             ("admitted", filter.admitted),
             ("filtered", filter.filtered),
+            ("filtered_noise", filter.filtered_noise),
             ("filtered_user_share", filter.filtered_user_share),
             ("held", filter.held),
             ("expired", totals.expired),

@@ -51,11 +51,22 @@ pub enum Baseline {
     Network,
 }
 
+/// What an advantage is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// The deviation of all that the baseline leaves unexplained.
+    Global,
+    /// What it leaves unexplained in such a context: else the filter picks contexts with much noise.
+    Context,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreRules {
     pub unit: Unit,
     pub kind: ScoreKind,
     pub baseline: Baseline,
+    pub scale: Scale,
     /// In [0, 1].
     pub discount: f64,
     /// Rewards are clipped to this range before anything else (keep-the-best invites bots).
@@ -75,6 +86,17 @@ pub struct Scored {
     pub value: f64,
     /// `None` while no baseline has been fitted, or when the arithmetic left the range of f32.
     pub score: Option<Score>,
+}
+
+/// A second regression beside the first, over the same features and generations: |value - baseline|.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Spread {
+    settled: Moments,
+    previous: Moments,
+    current: Moments,
+    fit: Option<Fit>,
+    #[serde(skip)]
+    fresh: Samples,
 }
 
 /// Rewards to scores. Its state is part of every checkpoint.
@@ -98,6 +120,8 @@ pub struct ScorerState {
     previous: Moments,
     current: Moments,
     fit: Option<Fit>,
+    /// Of the sizes of what the fits left, with `scale = "context"`.
+    spread: Option<Spread>,
     /// With `baseline = "network"`, in the place of all these.
     network: Option<NetworkState>,
 }
@@ -112,7 +136,8 @@ impl Scorer {
         let empty = Moments::new(dimension);
         let network = rules.learns_network().then(NetworkState::new);
         let (settled, previous) = (empty.clone(), empty.clone());
-        let state = ScorerState { units: 0, settled, previous, current: empty, fit: None, network };
+        let spread = rules.learns_spread().then(|| Spread::new(dimension));
+        let state = ScorerState { units: 0, settled, previous, current: empty, fit: None, spread, network };
         let network_dimension = NETWORK_FEATURES + encoder.dimension();
         Scorer { rules, state, fresh: Samples::default(), full: None, network_dimension }
     }
@@ -124,6 +149,7 @@ impl Scorer {
     /// `false`, and nothing changes, when the state was made for features of another dimension.
     pub fn restore(&mut self, state: ScorerState) -> bool {
         let fits = state.settled.dimension() == self.state.settled.dimension()
+            && state.spread.as_ref().map(Spread::dimension) == self.state.spread.as_ref().map(Spread::dimension)
             && state.network.is_some() == self.state.network.is_some()
             && state.network.as_ref().is_none_or(|network| network.is_sound(self.network_dimension));
         if fits {
@@ -181,6 +207,9 @@ impl Scorer {
         };
         // All at once: adding one sample costs a pass over all moments, and several share it.
         self.state.current.add(&mut self.fresh);
+        if let Some(spread) = &mut self.state.spread {
+            spread.current.add(&mut spread.fresh);
+        }
         // A generation of the network's ends between two trajectories: there is the only place to wait.
         self.full = self.state.network.as_mut().and_then(|network| network.close(self.rules.generation));
         scored
@@ -232,7 +261,14 @@ impl Scorer {
             | (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::None) => Some(value),
             (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Mean | Baseline::Linear) => {
                 let features = self.features(states, step);
-                let advantage = self.state.fit.as_ref().map(|fit| fit.standardize(&features, value));
+                let advantage = self.state.fit.as_ref().map(|fit| {
+                    let left = value - fit.expected(&features);
+                    left / self
+                        .state
+                        .spread
+                        .as_mut()
+                        .map_or(fit.scale(), |spread| spread.of(&features, left, fit.scale()))
+                });
                 self.fresh.push(&features, value);
                 advantage
             }
@@ -240,7 +276,8 @@ impl Scorer {
                 let state = states.get(step).into_iter().flatten().copied();
                 // The logarithm alone: a network bends it where it must, and takes large numbers ill.
                 let features: Vec<f32> = [(step as f32).ln_1p()].into_iter().chain(state).collect();
-                self.state.network.as_mut().and_then(|network| network.measure(&features, value))
+                let scale = self.rules.scale;
+                self.state.network.as_mut().and_then(|network| network.measure(&features, value, scale))
             }
         };
         self.state.units += 1;
@@ -272,7 +309,45 @@ impl Scorer {
         if state.settled.count() > 0 {
             state.fit = Some(state.settled.solve(self.rules.ridge));
         }
+        if let Some(spread) = &mut state.spread {
+            spread.close_generation(self.rules.ridge);
+        }
     }
+}
+
+impl Spread {
+    fn new(dimension: usize) -> Spread {
+        let empty = Moments::new(dimension);
+        let (settled, previous) = (empty.clone(), empty.clone());
+        Spread { settled, previous, current: empty, fit: None, fresh: Samples::default() }
+    }
+
+    fn dimension(&self) -> usize {
+        self.settled.dimension()
+    }
+
+    /// The deviation to be expected in a context, which learns of what the baseline has left there.
+    fn of(&mut self, features: &[f64], left: f64, global: f64) -> f64 {
+        let scale = self.fit.as_ref().map_or(global, |fit| deviation_of(fit.expected(features), global));
+        self.fresh.push(features, left.abs());
+        scale
+    }
+
+    fn close_generation(&mut self, ridge: f64) {
+        self.current.add(&mut self.fresh);
+        self.settled.merge(&self.previous);
+        self.previous = std::mem::replace(&mut self.current, Moments::new(self.settled.dimension()));
+        if self.settled.count() > 0 {
+            self.fit = Some(self.settled.solve(ridge));
+        }
+    }
+}
+
+/// The deviation of a normal variable whose mean size this is, within a factor of ten of the deviation over all contexts: a
+/// regression may come out at nothing, or below.
+fn deviation_of(mean_size: f64, global: f64) -> f64 {
+    let deviation = mean_size * (std::f64::consts::PI / 2.0).sqrt();
+    if deviation.is_finite() { deviation.clamp(0.1 * global, 10.0 * global) } else { global }
 }
 
 /// Features of the network beside the state vector.
@@ -281,8 +356,19 @@ const NETWORK_FEATURES: usize = 1;
 impl ScoreRules {
     /// Whether there is a network to wait for: plain returns are measured from nothing.
     pub fn learns_network(&self) -> bool {
-        let has_baseline = matches!(self.kind, ScoreKind::Advantage | ScoreKind::SessionMean);
-        has_baseline && self.baseline == Baseline::Network
+        self.has_baseline() && self.baseline == Baseline::Network
+    }
+
+    fn learns_spread(&self) -> bool {
+        let has_moments = matches!(self.baseline, Baseline::Mean | Baseline::Linear);
+        self.has_baseline() && has_moments && self.scale == Scale::Context
+    }
+
+    fn has_baseline(&self) -> bool {
+        match self.kind {
+            ScoreKind::Advantage | ScoreKind::SessionMean => true,
+            ScoreKind::Return | ScoreKind::Reward => false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Scale, deviation_of};
 use crate::batch::BaselineBatch;
 use crate::policy::{Tensor, forward};
 
@@ -18,7 +19,8 @@ use crate::policy::{Tensor, forward};
 pub struct NetworkFit {
     /// The last generation that it has learned from.
     pub generation: u64,
-    /// Weights and biases in turn; the output is (V - mean) / deviation.
+    /// Weights and biases in turn; the outputs are (V - mean) / deviation, and the size to be expected of what V leaves, over
+    /// the deviation.
     pub trunk: Vec<Tensor>,
     pub mean: f64,
     pub deviation: f64,
@@ -38,9 +40,14 @@ pub struct NetworkState {
 
 impl NetworkFit {
     /// (value - V) / scale.
-    pub fn standardize(&self, features: &[f32], value: f64) -> f64 {
-        let output = forward(&self.trunk, features.to_vec()).first().copied().unwrap_or(f32::NAN);
-        (value - self.mean - self.deviation * f64::from(output)) / self.scale
+    pub fn standardize(&self, features: &[f32], value: f64, scale: Scale) -> f64 {
+        let outputs = forward(&self.trunk, features.to_vec());
+        let output = |index: usize| self.deviation * f64::from(outputs.get(index).copied().unwrap_or(f32::NAN));
+        let scale = match scale {
+            Scale::Global => self.scale,
+            Scale::Context => deviation_of(output(1), self.scale),
+        };
+        (value - self.mean - output(0)) / scale
     }
 }
 
@@ -50,8 +57,8 @@ impl NetworkState {
     }
 
     /// What the value comes to beside the baseline, which is to learn of it.
-    pub fn measure(&mut self, features: &[f32], value: f64) -> Option<f64> {
-        let advantage = self.fit.as_ref().map(|fit| fit.standardize(features, value));
+    pub fn measure(&mut self, features: &[f32], value: f64, scale: Scale) -> Option<f64> {
+        let advantage = self.fit.as_ref().map(|fit| fit.standardize(features, value, scale));
         self.features.extend_from_slice(features);
         self.targets.push(value);
         advantage
@@ -97,6 +104,9 @@ impl NetworkState {
         let inputs = |fit: &NetworkFit| fit.trunk.first().and_then(|weight| weight.shape.first().copied());
         has_fit
             && self.features.len() == self.targets.len() * dimension
-            && self.fit.as_ref().is_none_or(|fit| inputs(fit) == Some(dimension) && fit.trunk.iter().all(Tensor::is_whole))
+            && self
+                .fit
+                .as_ref()
+                .is_none_or(|fit| inputs(fit) == Some(dimension) && fit.trunk.iter().all(Tensor::is_whole))
     }
 }

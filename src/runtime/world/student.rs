@@ -51,8 +51,7 @@ impl Student {
         match self {
             Student::Real(learner) => learner.learn_baseline(batch).unwrap(),
             Student::Chain { link: _, batches: _, fit } => {
-                let (before, generation) =
-                    fit.as_ref().map_or((0.0, 0), |fit| (fit.mean, fit.generation + 1));
+                let (before, generation) = fit.as_ref().map_or((0.0, 0), |fit| (fit.mean, fit.generation + 1));
                 assert_eq!(batch.generation, generation, "a generation was lost or came twice");
                 let inputs = batch.features.len() / batch.targets.len();
                 let weight = Tensor::new("w", vec![inputs, 1], vec![0.25; inputs]);
