@@ -30,7 +30,8 @@ soak: kafka
 	cargo build --release
 	tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
 
-# One fuzzer for ten minutes, from the committed seeds: `make fuzz TARGET=decode`. Needs a nightly compiler and cargo-fuzz.
+# One fuzzer for ten minutes, from the committed seeds: `make fuzz TARGET=decode` (the names are those of fuzz/targets). Needs a
+# nightly compiler and cargo-fuzz.
 TARGET ?= decode
 fuzz:
 	mkdir -p fuzz/corpus/$(TARGET)

@@ -3,6 +3,8 @@
 //! Each body is a plain function, so that the committed seeds, and a few hundred variations of each, run with the other
 //! tests and without a nightly compiler. Compiled for tests and for fuzzing only.
 
+mod serving;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -10,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use crate::assemble::{Lane, SessionRules, oracle};
 use crate::checkpoint::modelled::ModelledDisk;
 use crate::checkpoint::{Disk, read_checkpoint, read_newest};
+use crate::decode::agreement::reads_quickly;
 use crate::decode::{Decoded, Decoder, Mapping};
 use crate::event::{Body, Decision, Event, EventKind, Feedback, Fingerprint, Interaction, Target};
 use crate::pipeline::Intake;
@@ -18,6 +21,8 @@ use crate::runtime::decode_state;
 use crate::settings::{self, Sources};
 use crate::source::range::Boundary;
 use crate::time::{EventTime, Span};
+
+pub use serving::{http, questions};
 
 /// The name of a fuzz target, and what it runs.
 pub type Door = (&'static str, fn(&[u8]));
@@ -29,6 +34,8 @@ pub const TARGETS: &[Door] = &[
     ("checkpoint", checkpoint),
     ("range", range),
     ("lanes", lanes),
+    ("http", http),
+    ("questions", questions),
 ];
 
 fn native() -> &'static Decoder {
@@ -73,6 +80,9 @@ fn check_verdict(decoder: &Decoder, record: &[u8]) {
         );
     }
     assert_eq!(read(), (verdict, events), "the same bytes were read twice and differently");
+    if let Ok(text) = std::str::from_utf8(record) {
+        reads_quickly(decoder, text);
+    }
     decoder.key(None, Some(record));
     decoder.explain(offset, None, Some(record));
 }

@@ -20,12 +20,13 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::clock;
@@ -153,7 +154,7 @@ pub async fn serve(listener: TcpListener, shown: Shown, limits: Limits, shutdown
         };
         match accepted {
             Some((Ok((stream, _)), place)) => {
-                tokio::spawn(converse(stream, router.clone(), limits, closing.subscribe(), place));
+                tokio::spawn(converse(TokioIo::new(stream), router.clone(), limits, closing.subscribe(), place));
             }
             // Out of file descriptors, mostly. Not a reason to end, and asking again at once would spin.
             Some((Err(error), _)) => {
@@ -172,7 +173,7 @@ pub async fn serve(listener: TcpListener, shown: Shown, limits: Limits, shutdown
 
 /// One connection, from its first request to its end.
 async fn converse(
-    stream: TcpStream,
+    stream: impl Read + Write + Unpin + 'static,
     router: Router,
     limits: Limits,
     mut closing: watch::Receiver<bool>,
@@ -183,7 +184,7 @@ async fn converse(
         .header_read_timeout(limits.head_wait)
         .max_headers(limits.headers_max)
         .max_buf_size(limits.head_bytes_max)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(stream, TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
         // A client that breaks off is its own business.
@@ -322,5 +323,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(plain).ok()
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod overheard;
 #[cfg(test)]
 mod tests;

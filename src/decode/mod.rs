@@ -23,6 +23,8 @@ mod malformed;
 mod explain;
 mod sample;
 mod dead_letter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod agreement;
 #[cfg(test)]
 mod tests;
 

@@ -135,7 +135,7 @@ impl Drop for Broker {
     }
 }
 
-fn java() -> Command {
+pub fn java() -> Command {
     let java = std::env::var_os("JAVA_HOME").map_or(PathBuf::from("java"), |home| Path::new(&home).join("bin/java"));
     let mut command = Command::new(java);
     command.args(["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
@@ -156,7 +156,7 @@ fn jars() -> &'static Path {
 
 /// Under target/, with the owner's process id in its name: the shared broker's is not removed by its own run, since
 /// nothing is dropped at the end of a test process, so the next run does it.
-fn data_directory() -> tempfile::TempDir {
+pub fn data_directory() -> tempfile::TempDir {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -169,15 +169,22 @@ fn data_directory() -> tempfile::TempDir {
 }
 
 fn format_storage(directory: &Path) {
-    // Any 16 bytes in URL-safe base64 name a cluster; it must be another one for every broker.
+    format_storage_as(directory, &cluster_id(directory));
+}
+
+/// Any 16 bytes in URL-safe base64 name a cluster; it must be another one for every cluster.
+pub fn cluster_id(directory: &Path) -> String {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let hash = blake3::hash(directory.as_os_str().as_encoded_bytes());
     let mut id: String =
         hash.as_bytes()[..21].iter().map(|byte| char::from(alphabet[usize::from(byte % 64)])).collect();
     id.push('A');
-    let id = id.replace('-', "x");
+    id.replace('-', "x")
+}
+
+pub fn format_storage_as(directory: &Path, id: &str) {
     let mut command = java();
-    command.args(["kafka.tools.StorageTool", "format", "-t", &id, "-c", "server.properties"]);
+    command.args(["kafka.tools.StorageTool", "format", "-t", id, "-c", "server.properties"]);
     let output = command.current_dir(directory).output().unwrap();
     assert!(output.status.success(), "could not format: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -6,6 +6,7 @@
 
 mod binary;
 mod broker;
+mod cluster;
 mod crash;
 mod demo;
 mod determinism;
@@ -13,6 +14,7 @@ mod docs;
 mod evaluate;
 mod experiment;
 mod failures;
+mod kafka_cluster;
 mod kafka_consumer;
 mod kafka_faults;
 mod kafka_files;

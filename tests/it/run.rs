@@ -9,7 +9,7 @@ use crate::{broker, topics};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Two people with a session a minute each: `count` sessions from `first` on, all of one step that pays.
-fn visits(first: u32, count: u32) -> Vec<String> {
+pub fn visits(first: u32, count: u32) -> Vec<String> {
     (first..first + count)
         .flat_map(|number| {
             let time = 1_700_000_000_000_i64 + i64::from(number) * 120_000;
@@ -33,7 +33,7 @@ fn visits(first: u32, count: u32) -> Vec<String> {
         .collect()
 }
 
-struct Setup {
+pub struct Setup {
     bootstrap: String,
     topic: String,
     /// Where the latest run answers: it takes a port that is free then, for one that was free before may be taken since.
@@ -46,14 +46,18 @@ impl Setup {
         let bootstrap = broker::shared().bootstrap();
         let topic = broker::unique(name);
         topics::create(&bootstrap, &topic, partitions);
+        Setup::on(bootstrap, topic)
+    }
+
+    pub fn on(bootstrap: String, topic: String) -> Setup {
         Setup { bootstrap, topic, address: Default::default(), directory: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_string_lossy().into_owned()
     }
 
-    fn settings(&self) -> Vec<String> {
+    pub fn settings(&self) -> Vec<String> {
         [
             format!("kafka.brokers={}", self.bootstrap),
             format!("kafka.topics={}", self.topic),
@@ -70,7 +74,7 @@ impl Setup {
         .collect()
     }
 
-    fn run(&self) -> Running {
+    pub fn run(&self) -> Running {
         self.run_with(&["--decisions", &self.path("decisions.jsonl")])
     }
 
@@ -100,7 +104,7 @@ impl Setup {
         (code == 200).then(|| serde_json::from_str(&body).unwrap())
     }
 
-    fn wait_for(&self, counter: &str, count: u64) {
+    pub fn wait_for(&self, counter: &str, count: u64) {
         wait_until(&format!("{counter} reaches {count}"), LIMIT, || {
             self.status().is_some_and(|status| status["counters"][counter].as_u64() >= Some(count))
         });

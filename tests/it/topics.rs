@@ -32,7 +32,11 @@ pub fn open(bootstrap: &str, topic: &str) -> TopicSource {
 }
 
 pub fn create(bootstrap: &str, topic: &str, partitions: i32) {
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    create_replicated(bootstrap, topic, partitions, 1);
+}
+
+pub fn create_replicated(bootstrap: &str, topic: &str, partitions: i32, replicas: i32) {
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
     let results = block_on(admin(bootstrap).create_topics([&new], &AdminOptions::new())).unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
 }

@@ -18,6 +18,7 @@ tree=$work/tree
 log=$work/log
 export CARGO_TARGET_DIR=$work/build
 seconds_max=900
+package=sluicebox
 
 field() { sed -n "s/^$2: *//p;/^---/q" "$1" | head -n 1; }
 
@@ -42,7 +43,7 @@ copy_tree() {
 # What belongs to this package is left out, for cargo rewrites some of it in place.
 borrow_dependencies() {
     [ ! -d "$CARGO_TARGET_DIR/release" ] && [ -d "$target/release/deps" ] || return 0
-    local package=sluicebox part
+    local part
     mkdir -p "$CARGO_TARGET_DIR/release"
     for part in deps build .fingerprint; do cp -al "$target/release/$part" "$CARGO_TARGET_DIR/release/"; done
     rm -rf "$CARGO_TARGET_DIR"/release/.fingerprint/$package-* "$CARGO_TARGET_DIR"/release/deps/{,lib}$package-*
@@ -51,7 +52,16 @@ borrow_dependencies() {
 # git would look for the repository around the copy, and then skip paths outside of where it stands.
 patch_tree() { GIT_CEILING_DIRECTORIES=$work git -C "$tree" apply "$@"; }
 
-cargo_test() { (cd "$tree" && timeout "$seconds_max" cargo test --release "$@") >"$log/$name.txt" 2>&1; }
+# Every mutation is a build of its own, so this package is compiled quickly, and only where it changed; what it is built on
+# stays as it is. A test that fails a thousand times does not need a thousand backtraces.
+cargo_test() {
+    (
+        cd "$tree"
+        export RUST_BACKTRACE=0
+        timeout "$seconds_max" cargo test --release --config "profile.release.package.$package.opt-level=1" \
+            --config "profile.release.package.$package.codegen-units=256" "$@"
+    ) >"$log/$name.txt" 2>&1
+}
 
 judge() { # prints the verdict on the mutation $1
     local file=$1 status=0
