@@ -2,7 +2,8 @@
 
 use super::Evaluation;
 
-/// How far an estimate may fall below that of the policy that is current, as a share of its size.
+/// How far an estimate may fall below that of the policy that is current, as a share of its size. Of estimates with
+/// intervals the nearest ends are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gate {
     pub margin: f64,
@@ -15,13 +16,17 @@ impl Gate {
         if parent.estimate != new.estimate {
             return Ok(());
         }
-        let bar = parent.value - self.margin * parent.value.abs();
+        // Worse must be worse beyond chance: else one lucky estimate would keep all later policies out.
+        let [parent_low, _] = parent.range();
+        let [_, high] = new.range();
+        let bar = parent_low - self.margin * parent.value.abs();
         // A number that is none fails too.
-        if new.value >= bar {
+        if high >= bar {
             return Ok(());
         }
         Err(format!(
-            "its {} is {:.6} (n = {}), that of the current policy {:.6}, and publish.gate = {} allows no less than {bar:.6}",
+            "its {} is {:.6} (at most {high:.6}, n = {}), that of the current policy {:.6} (at least {parent_low:.6}), and \
+             publish.gate = {} allows no less than {bar:.6}",
             new.estimate, new.value, new.n, parent.value, self.margin
         ))
     }
@@ -46,6 +51,17 @@ mod tests {
         assert_eq!(judge(-2.0, -2.2), Ok(()));
         assert!(judge(-2.0, -2.3).is_err());
         assert!(judge(1.0, f64::NAN).is_err());
+    }
+
+    #[test]
+    fn what_chance_can_do_is_no_objection() {
+        let gate = Gate { margin: 0.1 };
+        let with = |value: f64, width: f64| {
+            evaluated(value).map(|new| Evaluation { interval: Some([value - width, value + width]), ..new })
+        };
+        assert_eq!(gate.judge(with(10.0, 2.0).as_ref(), with(6.0, 1.5).as_ref()), Ok(()));
+        assert!(gate.judge(with(10.0, 2.0).as_ref(), with(6.0, 0.5).as_ref()).is_err());
+        assert!(gate.judge(with(10.0, 1.0).as_ref(), with(6.0, 1.5).as_ref()).is_err());
     }
 
     #[test]

@@ -143,6 +143,13 @@ pub struct Evaluation {
     pub n: u64,
 }
 
+impl Evaluation {
+    /// The interval, or the value alone.
+    fn range(&self) -> [f64; 2] {
+        self.interval.unwrap_or([self.value; 2])
+    }
+}
+
 impl StateShape {
     pub fn of(encoder: &StateEncoder) -> StateShape {
         let history = match encoder.pooling {

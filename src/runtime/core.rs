@@ -12,7 +12,7 @@ use crate::clock::Stopwatch;
 use crate::pipeline::{IntakeState, Outputs, Pipeline, RecordCounters};
 use crate::position::Partition;
 use crate::score::NetworkFit;
-use crate::telemetry::declared::BASELINE_WAIT;
+use crate::telemetry::declared;
 use crate::validation::Probe;
 
 pub struct Core {
@@ -47,7 +47,7 @@ impl Core {
             let heard = if self.is_waiting() {
                 let stopwatch = Stopwatch::start();
                 let Ok(fit) = self.fits.recv() else { return Ok(()) };
-                BASELINE_WAIT.add(stopwatch.elapsed().as_micros() as u64);
+                declared::BASELINE_WAIT.add(stopwatch.elapsed().as_micros() as u64);
                 self.accept(fit)?
             } else if let Some((lane, flow)) = receive(&self.lanes, &alignment) {
                 self.step(&mut alignment, lane, flow)?
@@ -185,7 +185,9 @@ impl Core {
         self.check_conservation(&barrier, &intakes)?;
         let number = barrier.number;
         let is_range_read = barrier.purpose == Purpose::RangeRead;
+        let stall = Stopwatch::start();
         let draft = Draft { barrier, intakes, pipeline: self.pipeline.snapshot() };
+        declared::HANDOVER_SECONDS.record(stall.seconds());
         if is_range_read {
             // Idle or not, all close now what they still have open, and wait for each other in that.
             self.pipeline.merge_mut().rejoin();

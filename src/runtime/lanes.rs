@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::messages::{Flow, LaneInput, Records};
 use super::{JobError, Stopped};
+use crate::clock::Stopwatch;
 use crate::decode::{Bytes, DeadLetter, Header, Malformed};
 use crate::event::Event;
 use crate::live::Sessions;
@@ -46,7 +47,9 @@ impl LaneWorker {
                 Ok(Ok(()))
             }
             LaneInput::Barrier(barrier) => {
+                let stall = Stopwatch::start();
                 let intakes = self.intakes.iter().map(|(p, intake)| (*p, intake.snapshot())).collect();
+                declared::HANDOVER_SECONDS.record(stall.seconds());
                 Ok(self.send(Flow::Barrier { barrier, intakes }))
             }
             LaneInput::RangeEnd(partition) => Ok(self.send(Flow::Read(partition))),

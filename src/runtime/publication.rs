@@ -97,5 +97,5 @@ fn evaluation(content: &Content) -> Option<Evaluation> {
     const ESS_MIN: f64 = 100.0;
     let figures = content.validation.summary().all;
     let value = figures.snips.filter(|_| figures.ess >= Some(ESS_MIN))?;
-    Some(Evaluation { estimate: "snips".to_owned(), value, interval: None, n: figures.steps })
+    Some(Evaluation { estimate: "snips".to_owned(), value, interval: figures.snips_interval, n: figures.steps })
 }

@@ -7,8 +7,10 @@ use crossbeam_channel::{Receiver, Sender};
 use super::JobError;
 use super::board::Board;
 use super::messages::{Learned, LearnerInput};
+use crate::clock::Stopwatch;
 use crate::learner::Learner;
 use crate::score::NetworkFit;
+use crate::telemetry::declared;
 use crate::validation::Validation;
 
 pub struct Trainer {
@@ -42,8 +44,10 @@ impl Trainer {
                     }
                 }
                 LearnerInput::Barrier(number) => {
+                    let stall = Stopwatch::start();
                     let (parts, counters) = (self.learner.export(), self.learner.counters());
                     let validation = self.validation.snapshot();
+                    declared::HANDOVER_SECONDS.record(stall.seconds());
                     if self.parts.send(Learned { barrier: number, parts, counters, validation }).is_err() {
                         return Ok(());
                     }

@@ -89,6 +89,7 @@ declare! {
     SEALS Counter => "sluicebox_sealed_checkpoints_total" "Checkpoints that were made durable.";
     BROKEN_CHECKPOINTS Counter => "sluicebox_broken_checkpoints_total" "Checkpoints that were passed over because they are damaged.";
     SEAL_SECONDS Histogram SHORT => "sluicebox_seal_seconds" "Time from the barrier to a durable checkpoint.";
+    HANDOVER_SECONDS Histogram SHORT => "sluicebox_handover_seconds" "Time that a lane worker, the core or the learner stood still to hand over its part of a checkpoint.";
     CHECKPOINT_AGE Gauge => "sluicebox_checkpoint_age_seconds" "Time since the last checkpoint was made durable.";
 
     PUBLICATIONS CounterBy "outcome" => "sluicebox_policy_publications_total" "Attempts of `run` to publish a sealed policy.";

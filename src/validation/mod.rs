@@ -115,6 +115,8 @@ pub struct Figures {
     pub unknown: u64,
     /// What the policy would earn by step, and how many steps that rests on.
     pub snips: Option<f64>,
+    /// 95 % interval of it, by the delta method.
+    pub snips_interval: Option<[f64; 2]>,
     pub ess: Option<f64>,
     /// What the logger earned by step.
     pub mean_reward: Option<f64>,
@@ -223,7 +225,9 @@ impl Figures {
 
     fn of<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Figures {
         let (mut steps, mut asked, mut hits, mut known, mut likelihood) = (0_u64, 0_u64, 0_u64, 0_u64, 0.0);
-        let (mut reward, mut weights, mut squares, mut weighted) = (0.0, 0.0, 0.0, 0.0);
+        let (mut reward, mut weights, mut weighted) = (0.0, 0.0, 0.0);
+        // Of w^2, w^2 r and w^2 r^2.
+        let mut squares = [0.0; 3];
         for verdict in verdicts {
             steps += 1;
             reward += verdict.reward;
@@ -237,18 +241,26 @@ impl Figures {
             }
             if let Some(weight) = verdict.weight {
                 weights += weight;
-                squares += weight * weight;
                 weighted += weight * verdict.reward;
+                let powers = [1.0, verdict.reward, verdict.reward * verdict.reward];
+                squares.iter_mut().zip(powers).for_each(|(sum, power)| *sum += weight * weight * power);
             }
         }
         let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole).filter(|share| share.is_finite());
+        let snips = share(weighted, weights);
         Figures {
             steps,
             hit_rate: share(hits as f64, asked as f64),
             log_likelihood: share(likelihood, known as f64),
             unknown: steps - known,
-            snips: share(weighted, weights),
-            ess: share(weights * weights, squares),
+            snips,
+            snips_interval: snips.map(|value| {
+                // sum w^2 (r - v)^2 / (sum w)^2; rounding may leave a little less than nothing.
+                let [plain, by_reward, by_square] = squares;
+                let error = (by_square - 2.0 * value * by_reward + value * value * plain).max(0.0).sqrt() / weights;
+                [value - 1.96 * error, value + 1.96 * error]
+            }),
+            ess: share(weights * weights, squares[0]),
             mean_reward: share(reward, steps as f64),
         }
     }

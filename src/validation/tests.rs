@@ -52,6 +52,10 @@ fn figures_are_those_of_the_softmax() {
     near(found.all.log_likelihood, (first.ln() + second.ln() + third.ln()) / 3.0);
     let (one, two) = (first / 0.5, second / 0.25);
     near(found.all.snips, (one * 1.0 + two * 2.0) / (one + two));
+    let value = (one + two * 2.0) / (one + two);
+    let error = ((one * (1.0 - value)).powi(2) + (two * (2.0 - value)).powi(2)).sqrt() / (one + two);
+    near(found.all.snips_interval.map(|[low, _]| low), value - 1.96 * error);
+    near(found.all.snips_interval.map(|[_, high]| high), value + 1.96 * error);
     near(found.all.ess, (one + two) * (one + two) / (one * one + two * two));
     near(found.all.mean_reward, 2.5);
     assert_eq!((found.scored, found.all.steps, found.all.unknown), (4, 4, 1));
