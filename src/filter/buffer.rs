@@ -26,8 +26,8 @@ pub struct AdmittedStep {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ReplayRatio {
     Fixed(f64),
-    /// By the count of admitted steps: 64 at first, 16 at ten thousand, 1 in an endless stream. Short logs are used up,
-    /// long streams run at full speed, and the schedule is a function of the log.
+    /// By the count of admitted steps: 256 at first, 64 at three thousand, 16 at ten thousand, 1 in an endless stream. Short
+    /// logs are used up, long streams run at full speed, and the schedule is a function of the log.
     Auto,
 }
 
@@ -74,8 +74,9 @@ impl ReplayRatio {
     pub fn at(self, admitted: u64) -> f64 {
         match self {
             ReplayRatio::Fixed(ratio) => ratio,
-            // 64 at n = 0, 16 at n = 10,000, 1 from n = 210,000 on.
-            ReplayRatio::Auto => (640_000.0 / (10_000.0 + 3.0 * admitted as f64)).max(1.0),
+            // 256 / (1 + 3 n / 10,000)^2: 256 at n = 0, 16 at n = 10,000, 1 from n = 50,000 on. So few steps as a short log
+            // admits need some hundred draws each before they are learned; the sum of all that is above 1 is bounded.
+            ReplayRatio::Auto => (160_000.0 / (10_000.0 + 3.0 * admitted as f64)).powi(2).max(1.0),
         }
     }
 }

@@ -209,9 +209,10 @@ fn without_replay_every_admitted_step_is_trained_once_in_order() {
 }
 
 #[test]
-fn the_automatic_replay_ratio_falls_from_64_to_1() {
+fn the_automatic_replay_ratio_falls_from_256_to_1() {
     let at = |admitted| ReplayRatio::Auto.at(admitted);
-    assert_eq!([at(0), at(10_000), at(210_000), at(u64::MAX)], [64.0, 16.0, 1.0, 1.0]);
+    assert_eq!([at(0), at(10_000), at(50_000), at(u64::MAX)], [256.0, 16.0, 1.0, 1.0]);
+    assert!(at(49_000) > 1.0);
 }
 
 proptest! {

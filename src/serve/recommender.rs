@@ -147,7 +147,8 @@ impl Recommender {
             Head::Learned { .. } | Head::Given { .. } => Ok(self.policy.preferences(state, numbers)?),
             Head::Gaussian { dimension } => {
                 let (mean, sigma) = (self.policy.mean(state)?, self.policy.sigma()?);
-                let density = |embedding: &[f32]| log_density(&mean, &sigma, embedding);
+                let normal = Normal::new(&mean, &sigma);
+                let density = |embedding: &[f32]| normal.log_density(embedding);
                 let mut rows = self.embeddings.chunks_exact(dimension);
                 Ok(match numbers {
                     None => rows.map(density).collect(),
@@ -170,13 +171,28 @@ fn tempered(preferences: &[f32], temperature: f64) -> Vec<f64> {
     scaled.into_iter().map(|log| log - normalizer).collect()
 }
 
-fn log_density(mean: &[f32], sigma: &[f32], embedding: &[f32]) -> f32 {
-    const LN_TWO_PI: f32 = 1.837_877;
-    let per_dimension = mean.iter().zip(sigma).zip(embedding).map(|((mean, sigma), value)| {
-        let z = (value - mean) / sigma;
-        -0.5 * (z * z + LN_TWO_PI) - sigma.ln()
-    });
-    per_dimension.sum()
+/// A normal distribution, ready to be asked about many points: what they share is computed once.
+struct Normal<'a> {
+    mean: &'a [f32],
+    precisions: Vec<f32>,
+    /// The log-density at the mean.
+    peak: f32,
+}
+
+impl Normal<'_> {
+    fn new<'a>(mean: &'a [f32], sigma: &[f32]) -> Normal<'a> {
+        const LN_TWO_PI: f32 = 1.837_877;
+        let peak = sigma.iter().map(|sigma| -0.5 * LN_TWO_PI - sigma.ln()).sum();
+        Normal { mean, precisions: sigma.iter().map(|sigma| 1.0 / sigma).collect(), peak }
+    }
+
+    fn log_density(&self, point: &[f32]) -> f32 {
+        let per_dimension = self.mean.iter().zip(&self.precisions).zip(point).map(|((mean, precision), value)| {
+            let z = (value - mean) * precision;
+            z * z
+        });
+        self.peak - 0.5 * per_dimension.sum::<f32>()
+    }
 }
 
 /// Where the `count` greatest values stand, greatest first; equal ones by their place.

@@ -168,7 +168,7 @@ pub const TABLE: &[Setting] = &[
     tunable("learner.remoteness_width", number(Bounds::above(0.0, 1e6)), Some("1.0"), "Distance in which it fades by e^-lambda."),
     tunable("learner.weight_decay", number(Bounds::from_to(0.0, 100.0)), Some("0.3"), "Decoupled weight decay."),
     tunable("learner.clip_norm", number(Bounds::above(0.0, 1e6)), Some("1.0"), "Largest global norm of a gradient."),
-    tunable("learner.replay_ratio", Kind::NumberOr { bounds: Bounds::from_to(0.0, 1_024.0), word: "auto" }, Some(r#""auto""#), "Draws per newly admitted step; auto = 64 at first, 16 after 10,000, falling to 1."),
+    tunable("learner.replay_ratio", Kind::NumberOr { bounds: Bounds::from_to(0.0, 1_024.0), word: "auto" }, Some(r#""auto""#), "Draws per newly admitted step; auto = 256 at first, 16 after 10,000, falling to 1."),
     tunable("learner.tilt", Kind::NumberOr { bounds: Bounds::from_to(0.0, 100.0), word: "auto" }, Some("0.0"), "Beta with which a softmax policy leans towards its critic of whole sessions when it acts; 0 = off, auto = 0 below 50,000 decisions, 1 below 100,000, then 2."),
     structural("learner.seed", count(0, i64::MAX as u64), Some("1"), "Seed of the weights and of the draws."),
     tunable("learner.snapshot_updates", count(1, 1_000_000), Some("100"), "Updates between the copies that a diverged learner goes back to."),

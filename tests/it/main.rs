@@ -20,6 +20,7 @@ mod kafka_faults;
 mod kafka_files;
 mod kafka_producer;
 mod kafka_ranges;
+mod learning;
 mod processes;
 mod publish;
 mod replay;

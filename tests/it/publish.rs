@@ -36,7 +36,7 @@ impl World {
 }
 
 /// A process that answers a line for a line.
-struct Conversation {
+pub struct Conversation {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -49,21 +49,21 @@ impl Conversation {
         Conversation { child, input, output }
     }
 
-    fn recommend(policy: &str, more: &[&str]) -> Conversation {
+    pub fn recommend(policy: &str, more: &[&str]) -> Conversation {
         let mut arguments = vec!["recommend", "--policy", policy, "-c", "configs/recsim.toml", "--stdin"];
         arguments.extend(more);
         Conversation::start(sluicebox(arguments))
     }
 
     /// Waits for the answer, so a server that does not flush hangs here.
-    fn ask(&mut self, question: &str) -> Value {
+    pub fn ask(&mut self, question: &str) -> Value {
         writeln!(self.input.as_mut().unwrap(), "{question}").unwrap();
         let mut answer = String::new();
         self.output.read_line(&mut answer).unwrap();
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
     }
 
-    fn end(mut self) -> i32 {
+    pub fn end(mut self) -> i32 {
         drop(self.input.take());
         self.child.wait().unwrap().code().unwrap()
     }
