@@ -30,9 +30,9 @@ soak: kafka
 	cargo build --release
 	tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
 
-# One fuzzer for ten minutes, from the committed seeds: `make fuzz TARGET=decode` (the names are those of fuzz/targets). Needs a
-# nightly compiler and cargo-fuzz.
+# One fuzzer for ten minutes, from the committed seeds: `make fuzz TARGET=decode` (the names are those of fuzz/targets).
 TARGET ?= decode
 fuzz:
 	mkdir -p fuzz/corpus/$(TARGET)
-	cargo +nightly fuzz run -O -s none $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=600
+	RUSTC_WRAPPER=$(CURDIR)/fuzz/instrument.sh cargo build --release --manifest-path fuzz/Cargo.toml --bin $(TARGET)
+	fuzz/target/release/$(TARGET) -max_total_time=600 fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET)
