@@ -47,7 +47,7 @@ impl Core {
             let heard = if self.is_waiting() {
                 let stopwatch = Stopwatch::start();
                 let Ok(fit) = self.fits.recv() else { return Ok(()) };
-                declared::BASELINE_WAIT.add(stopwatch.elapsed().as_micros() as u64);
+                declared::BASELINE_WAIT.record(stopwatch.seconds());
                 self.accept(fit)?
             } else if let Some((lane, flow)) = receive(&self.lanes, &alignment) {
                 self.step(&mut alignment, lane, flow)?
