@@ -39,6 +39,17 @@ pub struct CriticBatch {
     pub decisions: u64,
 }
 
+/// The samples of one generation of the baseline, in their order: what its network learns from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaselineBatch {
+    /// Count of generations before this one.
+    pub generation: u64,
+    /// `[rows, features]`.
+    pub features: Vec<f32>,
+    /// `[rows]`: the values that a baseline should foretell.
+    pub targets: Vec<f64>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Actions {
     /// `[rows, dimension]` item embeddings, for the Gaussian policy.

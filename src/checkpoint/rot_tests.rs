@@ -303,18 +303,6 @@ fn a_sound_manifest_that_makes_no_sense_is_passed_over() {
     assert_eq!(newest(&read_newest(&disk, Path::new(STATE)).unwrap()), Some(Sequence(2)), "the helper is sound");
 }
 
-/// The oldest format there is, as it was written then. The directory is never written again.
-#[test]
-fn a_checkpoint_of_the_first_format_is_still_loaded() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoint-v1");
-    let (sealed, parts) = read_newest(&RealDisk, &fixture).unwrap().newest.unwrap();
-    assert_eq!((sealed.sequence, sealed.manifest.format), (Sequence(42), 1));
-    assert_eq!(parts.policy, b"the policy of format 1\n");
-    assert_eq!(parts.optimizer, b"the optimizer of format 1\n");
-    assert_eq!(parts.state, b"the state of format 1\n");
-    assert_eq!(sealed.manifest.facts, facts());
-}
-
 #[test]
 fn a_description_tells_what_people_ask_about() {
     let disk = disk_with(2);

@@ -218,6 +218,7 @@ fn score_rules(settings: &Settings) -> ScoreRules {
         unit: settings.filter.unit,
         kind: settings.score.kind,
         baseline: settings.score.baseline,
+        scale: settings.score.scale,
         discount: settings.score.discount,
         clip: settings.reward.clip.map(|clip| (clip.low, clip.high)),
         generation: settings.score.generation,
@@ -246,6 +247,7 @@ fn pipeline_rules(settings: &Settings, log_decisions: bool) -> PipelineRules {
                 settings::DriftTest::Off => None,
                 settings::DriftTest::PageHinkley => Some(filter.drift_threshold),
             },
+            noise_gate: filter.noise_gate,
         },
         buffer: BufferRules {
             capacity: filter.buffer,
@@ -270,7 +272,7 @@ pub fn learner_settings(settings: &Settings, encoder: &StateEncoder) -> Result<L
     let policy = match learner.policy {
         settings::Policy::Gaussian => PolicyKind::Gaussian {
             dimension: gaussian_dimension(settings, encoder)?,
-            sigma: Sigma::Learned { initial: 1.0 },
+            sigma: learner.sigma.map_or(Sigma::Learned { initial: 1.0 }, |sigma| Sigma::Fixed(sigma as f32)),
         },
         settings::Policy::Softmax => PolicyKind::Softmax {
             vectors: Vectors::Learned { capacity: settings.catalog.max_items, dimension: learner.item_dimension },

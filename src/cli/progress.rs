@@ -16,7 +16,7 @@ pub enum Progress {
     Lines {
         since: Stopwatch,
     },
-    /// `sluicebox-figures {..}` on standard error, for a parent process that draws its own picture.
+    /// `sluicebox-status {..}` on standard error, for a parent process that draws its own picture.
     Machine,
 }
 
@@ -63,7 +63,7 @@ impl Progress {
 }
 
 /// What a line for a parent process begins with.
-pub const MACHINE_PREFIX: &str = "sluicebox-figures ";
+pub const MACHINE_PREFIX: &str = "sluicebox-status ";
 
 fn done(figures: &Figures) -> u64 {
     figures.records + figures.records_before

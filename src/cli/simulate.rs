@@ -17,7 +17,7 @@ use super::{args, print_json, settings_from};
 use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
-use crate::simulate::{Audience, RawSimulateSettings, SimulateSettings, World};
+use crate::simulate::{Audience, RawSimulateSettings, Regime, SimulateSettings, World};
 use crate::time::EventTime;
 
 /// What `simulate --json` prints.
@@ -69,6 +69,14 @@ fn world_settings(arguments: &args::Simulate, settings: &Settings) -> Result<Sim
         raw.map_err(|error: toml::de::Error| Exit::Config.because(format!("[simulate]: {}", error.message())))?;
     raw.seed = arguments.seed.unwrap_or(raw.seed);
     raw.rate = arguments.rate.unwrap_or(raw.rate);
+    raw.noise_share = arguments.noise.unwrap_or(raw.noise_share);
+    raw.reward_noise = arguments.reward_noise.unwrap_or(raw.reward_noise);
+    raw.bad_record_share = arguments.bad_records.unwrap_or(raw.bad_record_share);
+    raw.regime = match arguments.regime {
+        Some(args::Regime::Medium) => Regime::Medium,
+        Some(args::Regime::Extreme) => Regime::Extreme,
+        None => raw.regime,
+    };
     if arguments.events.is_some() {
         // The count decides where the log ends.
         raw.sessions = 0;

@@ -5,8 +5,9 @@ use super::findings::{Findings, with_interval};
 use super::jobs::each;
 use super::paper;
 use super::plan::{Plan, Scale};
-use super::recipe::Method;
+use super::recipe::{Method, Recipe};
 use super::stats::{Estimate, paired};
+use super::stream::{self, Stream};
 use super::train::train;
 use super::tune::{Frozen, setup};
 use super::worlds::{Line, where_a_baseline_wins};
@@ -41,36 +42,69 @@ fn value(world: &World, policy: &Policy) -> f64 {
 
 pub fn main_table(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Findings) -> Result<(), LearnerError> {
     let methods: Vec<_> = plan.methods.iter().filter_map(|method| frozen.recipe(*method)).collect();
-    let setup = setup(plan, scale.steps, false);
-    let mut lines: Vec<Line> =
-        methods.iter().map(|recipe| Line { recipe: recipe.clone(), values: Vec::new() }).collect();
+    let is_streamed = |recipe: &&Recipe| scale.stream_samples > 0 && recipe.method.is_streamed();
+    let streamed: Vec<_> = methods.iter().filter(is_streamed).map(|recipe| recipe.in_stream(plan.kappa)).collect();
+    let begin = |recipe: &Recipe| Line { recipe: recipe.clone(), values: Vec::new() };
+    let mut lines: Vec<Line> = methods.iter().chain(&streamed).map(begin).collect();
     let mut references = Vec::new();
     for (regime, _) in REGIMES {
-        // One log for each seed, all methods on it.
-        let seeds = each(scale.seeds, |seed| -> Result<(Vec<f64>, [f64; 3]), LearnerError> {
-            let Some(world) = world(regime, scale, seed as u64) else {
-                return Ok((vec![0.0; methods.len()], [0.0; 3]));
-            };
-            let data = Data::simulated(&world, (scale.samples / STEPS_PER_SESSION) as u64);
-            let mut values = Vec::new();
-            for recipe in &methods {
-                values.push(value(&world, &train(&data, recipe, &setup, seed as u64)?.policy));
-            }
-            let trial = Trial { episodes: 200, seed: 77, time: EventTime::START };
-            let of = |actor: Actor<'_>| world.rollout(actor, trial).reward;
-            Ok((values, [of(Actor::Mixture), of(Actor::Logger(Logger::Expert)), of(Actor::Best)]))
-        })?;
+        let seeds = each(scale.seeds, |seed| one_world(plan, scale, regime, &methods, &streamed, seed as u64))?;
         for (index, line) in lines.iter_mut().enumerate() {
             line.values.push(seeds.iter().map(|(values, _)| values[index]).collect());
         }
         references.push(seeds.iter().map(|(_, reference)| *reference).collect::<Vec<[f64; 3]>>());
     }
+    let in_one_pass = lines.split_off(methods.len());
     findings.tables.push(table(&lines, &references));
+    if !in_one_pass.is_empty() {
+        findings.tables.push(one_pass_table(&in_one_pass, scale));
+    }
     checks(&lines, findings);
     let levels = Scale { levels: vec![0.0, 1.0], ..scale.clone() };
     let place = |level: f64| format!("in the {} mixture", REGIMES[level as usize].1);
     where_a_baseline_wins(&lines, &levels, place, findings);
     Ok(())
+}
+
+/// All methods on the log of one seed: values of the batch forms and then of the streaming ones, and the references.
+fn one_world(
+    plan: &Plan,
+    scale: &Scale,
+    regime: Regime,
+    methods: &[Recipe],
+    streamed: &[Recipe],
+    seed: u64,
+) -> Result<(Vec<f64>, [f64; 3]), LearnerError> {
+    let Some(world) = world(regime, scale, seed) else {
+        return Ok((vec![0.0; methods.len() + streamed.len()], [0.0; 3]));
+    };
+    let log = |samples: usize| Data::simulated(&world, (samples / STEPS_PER_SESSION) as u64);
+    let data = log(scale.samples);
+    let in_batches = setup(plan, scale.steps, false);
+    let mut values = Vec::new();
+    for recipe in methods {
+        values.push(value(&world, &train(&data, recipe, &in_batches, seed)?.policy));
+    }
+    if !streamed.is_empty() {
+        let data = log(scale.stream_samples);
+        for recipe in streamed {
+            let (trained, _) = stream::train(&data, recipe, &stream::setup(plan), Stream::STATIONARY, 1, seed)?;
+            values.push(value(&world, &trained.policy));
+        }
+    }
+    let trial = Trial { episodes: 200, seed: 77, time: EventTime::START };
+    let of = |actor: Actor<'_>| world.rollout(actor, trial).reward;
+    Ok((values, [of(Actor::Mixture), of(Actor::Logger(Logger::Expert)), of(Actor::Best)]))
+}
+
+fn one_pass_table(lines: &[Line], scale: &Scale) -> Table {
+    let title = format!("The same in one pass over {} logged decisions", scale.stream_samples);
+    let mut table = Table::new(&title, ["method", "Medium", "Extreme"]);
+    for line in lines {
+        let cells = (0..REGIMES.len()).map(|regime| with_interval(&line.estimate(regime)));
+        table.row([line.recipe.describe()].into_iter().chain(cells));
+    }
+    table
 }
 
 fn table(lines: &[Line], references: &[Vec<[f64; 3]>]) -> Table {

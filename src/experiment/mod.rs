@@ -36,7 +36,7 @@ pub fn run(plan: &Plan, quick: bool, frozen: &mut Frozen) -> Result<Findings, Le
     let scale = if quick { &plan.quick } else { &plan.full };
     let mut findings = Findings { title: plan.title.clone(), about: plan.about.clone(), ..Findings::default() };
     // Tuning is done on the small world, whatever the study.
-    frozen.tune(&plan.methods, plan, if quick { 1_000 } else { 2_500 }, 20_000)?;
+    frozen.tune(&plan.methods, if quick { 1_000 } else { 2_500 })?;
     match plan.study {
         Study::Phantom => formulas::phantom(scale, &mut findings),
         Study::Curriculum => formulas::curriculum(scale, &mut findings),

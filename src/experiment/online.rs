@@ -12,15 +12,20 @@ use super::recipe::{Keep, Method, Recipe};
 use super::stats::{Estimate, paired};
 use super::stream::{self, Stream};
 use super::toy::{TOY, ToyWorld};
-use super::train::{ROWS, gathered, kept, learner, next_kappa, train};
+use super::train::{ROWS, gathered, learner, train};
 use super::tune::{Frozen, setup};
-use crate::learner::LearnerError;
+use crate::filter::{Curriculum, Filter, FilterRules, WarmUp};
+use crate::learner::{LearnerError, Objective};
 use crate::policy::Policy;
 use crate::report::{Chart, Point, Series, Table, Tone};
+use crate::time::EventTime;
+use crate::window::Score;
 
 const PIECES: usize = 20;
 /// Updates that are called the first.
 const FIRST: usize = 10;
+/// Rows by which the hand-over judges.
+const WINDOW: usize = 5_000;
 
 /// A hand-over, in pieces of equal length.
 struct HandOver {
@@ -31,36 +36,63 @@ struct HandOver {
     reward: Vec<f64>,
 }
 
-/// Half of each batch is logged, half is what the policy does now and what comes of it.
+/// The product's filter, with a window full of what the log's own behavior earned.
+fn filter_of_log(recipe: &Recipe, offline: &Data, seed: u64) -> Filter {
+    let rules = FilterRules {
+        kappa: recipe.keep.kappa(),
+        curriculum: Curriculum::Fixed,
+        seed,
+        window: WINDOW,
+        max_age: None,
+        level_rate: 0.005,
+        warmup: WarmUp::Hold,
+        max_share_per_user: 1.0,
+        max_silence: true,
+        drift_threshold: None,
+        noise_gate: None,
+    };
+    let mut filter = Filter::new(rules);
+    for &reward in offline.rewards.iter().take(WINDOW) {
+        filter.consider(Score::new(reward), 1, "-", EventTime::FIRST);
+    }
+    filter
+}
+
+/// Half of the stream is logged, half is what the policy does now and what comes of it; the filter judges both alike.
 fn hand_over_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Result<HandOver, LearnerError> {
     let mut random = generator(seed, 0x6f6e);
     let world = ToyWorld::new(&plan.toy, &mut random);
     let offline = world.log(scale.samples, plan.mixture, 0.0, &mut random);
     let mut learner = learner(&offline, recipe, &setup(plan, scale.steps, true), seed)?;
-    let mut kappa = recipe.keep.kappa();
+    let mut filter = filter_of_log(recipe, &offline, seed);
     let (mut online, mut reward) = (Vec::new(), Vec::new());
     let (mut admitted, mut admitted_online) = (0.0, 0.0);
     let mut at_first = 0.0;
     for number in 0..scale.steps {
         let mut data = Data::new(offline.context, offline.dimension);
+        // Even rows are logged, odd ones online.
         for _ in 0..ROWS / 2 {
             let row = random.random_range(0..offline.len() as u64) as usize;
             data.states.extend_from_slice(offline.state(row));
             data.actions.extend_from_slice(offline.action(row));
             data.rewards.push(offline.rewards[row]);
+            act(&world, learner.policy(), &mut data, &mut random);
         }
-        act(&world, learner.policy(), ROWS - ROWS / 2, &mut data, &mut random);
-        let drawn: Vec<usize> = (0..data.len()).collect();
-        let batch = kept(&data, &drawn, kappa, number as u64);
-        let threshold = batch.thresholds.first().copied().unwrap_or(0.0);
-        for (row, reward) in data.rewards.iter().enumerate().filter(|(_, reward)| **reward >= threshold) {
-            let weight = if *reward > threshold { 1.0 } else { f64::from(share_at_threshold(&batch, threshold)) };
-            admitted += weight;
-            admitted_online += if row >= ROWS / 2 { weight } else { 0.0 };
+        let (mut rows, mut thresholds, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, &reward) in data.rewards.iter().enumerate() {
+            let judgement = filter.consider(Score::new(reward), 1, "-", EventTime::FIRST);
+            if judgement.weight > 0.0 {
+                rows.push(row);
+                thresholds.push(judgement.cut.map_or(reward, |cut| cut.threshold.value()));
+                weights.push(judgement.weight as f32);
+                admitted += judgement.weight;
+                admitted_online += if row % 2 == 1 { judgement.weight } else { 0.0 };
+            }
         }
-        kappa = next_kappa(recipe.keep, kappa, &data, &drawn);
-        // What the guard refuses is part of the story.
-        let _ = learner.update(&batch);
+        if !rows.is_empty() {
+            // What the guard refuses is part of the story.
+            let _ = learner.update(&gathered(&data, &rows, thresholds, weights, number as u64));
+        }
         if number + 1 == FIRST {
             at_first = admitted_online / admitted;
         }
@@ -73,26 +105,18 @@ fn hand_over_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Res
     Ok(HandOver { at_first, online, reward })
 }
 
-fn share_at_threshold(batch: &crate::batch::Batch, threshold: f32) -> f32 {
-    let at = batch.scores.iter().position(|score| *score == threshold);
-    at.and_then(|row| batch.weights.get(row)).copied().unwrap_or(1.0)
-}
-
-/// Actions drawn from the policy, with their observed rewards.
-fn act(world: &ToyWorld, policy: &Policy, rows: usize, data: &mut Data, random: &mut rand_xoshiro::Xoshiro256PlusPlus) {
-    let sigma = policy.sigma().unwrap_or_default();
-    for _ in 0..rows {
-        let context = world.context(random);
-        let state: Vec<f32> = context.iter().map(|&x| x as f32).collect();
-        let mean = policy.mean(&state).unwrap_or_default();
-        let draw = |(mean, sigma): (&f32, &f32)| {
-            let deviate: f64 = StandardNormal.sample(random);
-            f64::from(*mean) + f64::from(*sigma) * deviate
-        };
-        let action: Vec<f64> = mean.iter().zip(&sigma).map(draw).collect();
-        let reward = world.observed(&context, &action, random);
-        data.push(&context, &action, reward);
-    }
+/// An action drawn from the policy, with its observed reward.
+fn act(world: &ToyWorld, policy: &Policy, data: &mut Data, random: &mut rand_xoshiro::Xoshiro256PlusPlus) {
+    let context = world.context(random);
+    let state: Vec<f32> = context.iter().map(|&x| x as f32).collect();
+    let (mean, sigma) = (policy.mean(&state).unwrap_or_default(), policy.sigma().unwrap_or_default());
+    let draw = |(mean, sigma): (&f32, &f32)| {
+        let deviate: f64 = StandardNormal.sample(random);
+        f64::from(*mean) + f64::from(*sigma) * deviate
+    };
+    let action: Vec<f64> = mean.iter().zip(&sigma).map(draw).collect();
+    let reward = world.observed(&context, &action, random);
+    data.push(&context, &action, reward);
 }
 
 pub fn hand_over(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Findings) -> Result<(), LearnerError> {
@@ -108,7 +132,9 @@ pub fn hand_over(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Fin
     );
     let (mut shares, mut rewards) = (Vec::new(), Vec::new());
     let tones = [Tone::Teal, Tone::Violet, Tone::Amber, Tone::Green, Tone::Gray];
+    let (mut drpo, mut control) = (Vec::new(), Vec::new());
     for (recipe, tone) in plan.methods.iter().filter_map(|method| frozen.recipe(*method)).zip(tones) {
+        let recipe = recipe.in_stream(plan.kappa);
         let runs = each(scale.seeds, |seed| hand_over_once(&recipe, plan, scale, seed as u64))?;
         let over = |value: &dyn Fn(&HandOver) -> f64| Estimate::of(&runs.iter().map(value).collect::<Vec<f64>>());
         let first = over(&|run| run.at_first);
@@ -116,7 +142,12 @@ pub fn hand_over(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Fin
         let dip = over(&|run| deepest_dip(&run.reward));
         let end = over(&|run| run.reward[run.reward.len() - 1]);
         table.row([recipe.describe()].into_iter().chain([&first, &last, &dip, &end].map(with_interval)));
+        let ends = || runs.iter().map(|run| run.reward[run.reward.len() - 1]).collect::<Vec<f64>>();
+        if recipe.method == Method::Bc {
+            control = ends();
+        }
         if recipe.method == Method::Drpo {
+            drpo = ends();
             findings.at_most("10 hand-over, drpo: online share of the admitted at first", 0.03, &first);
             findings.at_least("10 hand-over, drpo: online share of the admitted at last", 0.9, &last);
             findings.at_most("10 hand-over, drpo: no dip of the reward", 0.05, &dip);
@@ -133,6 +164,10 @@ pub fn hand_over(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Fin
         rewards.push(line(&|run| &run.reward));
     }
     findings.tables.push(table);
+    if !(drpo.is_empty() || control.is_empty()) {
+        let ahead = paired(&drpo, &control);
+        findings.at_least("10 hand-over: drpo ends ahead of the unfiltered control (bc)", 0.2, &ahead);
+    }
     findings
         .sentences
         .push(format!("Published, eCPM: {}; online share of the admitted from about .02 to .99.", paper::HAND_OVER));
@@ -171,16 +206,14 @@ pub fn streaming(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Fin
     let setup = setup(plan, scale.steps, true);
     let mut streamed = Vec::new();
     for recipe in plan.methods.iter().filter_map(|method| frozen.recipe(*method)) {
-        // A curriculum that begins at one half is for a learner that sees the log many times.
-        let keep = if recipe.keep == Keep::Paper { Keep::Best { kappa: 0.1 } } else { recipe.keep };
-        let in_stream = Recipe { keep, ..recipe.clone() };
+        let in_stream = recipe.in_stream(plan.kappa);
         let runs = each(scale.seeds, |seed| {
             let mut random = generator(seed as u64, TOY);
             let world = ToyWorld::new(&plan.toy, &mut random);
             let data = world.log(scale.samples, MEDIUM, 0.0, &mut random);
             let batch = train(&data, &recipe, &setup, seed as u64)?;
-            let stream = Stream { window: 2_000, buffer: 20_000, drift_threshold: None };
-            let (one_pass, admitted) = stream::train(&data, &in_stream, &setup, stream, 4, seed as u64)?;
+            let (one_pass, admitted) =
+                stream::train(&data, &in_stream, &stream::setup(plan), Stream::STATIONARY, 4, seed as u64)?;
             let share = admitted.shares.iter().sum::<f64>() / admitted.shares.len() as f64;
             Ok::<_, LearnerError>((world.measure(&batch.policy), world.measure(&one_pass.policy), share))
         })?;
@@ -189,7 +222,7 @@ pub fn streaming(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Fin
         let ratio =
             Estimate::of(&batch.iter().zip(&stream).map(|(batch, stream)| stream / batch).collect::<Vec<f64>>());
         let share = Estimate::of(&runs.iter().map(|run| run.2).collect::<Vec<f64>>());
-        let name = format!("{}; in the stream {}", recipe.describe(), short(keep.kappa()));
+        let name = format!("{}; in the stream {}", recipe.describe(), short(in_stream.keep.kappa()));
         let cells = [&Estimate::of(&batch), &Estimate::of(&stream), &ratio, &share].map(with_interval);
         table.row([name].into_iter().chain(cells));
         if recipe.method == Method::Drpo {
@@ -219,8 +252,6 @@ struct Recovery {
     drifts: f64,
 }
 
-const KAPPA: f64 = 0.1;
-
 fn recover_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Result<Recovery, LearnerError> {
     let mut random = generator(seed, 0x6272);
     let (before, after) = (ToyWorld::new(&plan.toy, &mut random), ToyWorld::new(&plan.toy, &mut random));
@@ -234,7 +265,7 @@ fn recover_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Resul
     // The batch form: a threshold from the first half, and everything above it, old and new.
     let mut sorted = data.rewards[..half].to_vec();
     sorted.sort_unstable_by(|left, right| right.total_cmp(left));
-    let threshold = sorted.get((KAPPA * half as f64) as usize).copied().unwrap_or(0.0);
+    let threshold = sorted.get((plan.kappa * half as f64) as usize).copied().unwrap_or(0.0);
     let passing: Vec<usize> = (0..data.len()).filter(|&row| data.rewards[row] >= threshold).collect();
     let piece = data.len() / PIECES;
     let share = |at: usize| passing.iter().filter(|&&row| row / piece == at).count() as f64 / piece as f64;
@@ -242,7 +273,8 @@ fn recover_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Resul
     for number in 0..trained.counters.updates {
         let rows: Vec<usize> =
             (0..256).map(|_| passing[random.random_range(0..passing.len() as u64) as usize]).collect();
-        let _ = batch_learner.update(&gathered(&data, &rows, threshold, vec![1.0; rows.len()], number));
+        let _ =
+            batch_learner.update(&gathered(&data, &rows, vec![threshold; rows.len()], vec![1.0; rows.len()], number));
     }
     Ok(Recovery {
         stream_share: admitted.shares,
@@ -254,8 +286,7 @@ fn recover_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Resul
 }
 
 pub fn recovery(plan: &Plan, scale: &Scale, findings: &mut Findings) -> Result<(), LearnerError> {
-    let recipe =
-        Recipe { method: Method::Drpo, objective: crate::learner::Objective::Drpo, keep: Keep::Best { kappa: KAPPA } };
+    let recipe = Recipe::new(Method::Drpo, Objective::Drpo, Keep::Best { kappa: plan.kappa });
     let runs = each(scale.seeds, |seed| recover_once(&recipe, plan, scale, seed as u64))?;
     let over = |value: &dyn Fn(&Recovery) -> f64| Estimate::of(&runs.iter().map(value).collect::<Vec<f64>>());
     let late = |shares: &[f64]| shares[PIECES - PIECES / 4..].iter().sum::<f64>() / (PIECES / 4) as f64;
@@ -268,7 +299,7 @@ pub fn recovery(plan: &Plan, scale: &Scale, findings: &mut Findings) -> Result<(
     table.row(["sliding window, one pass".to_owned(), with_interval(&stream_share), with_interval(&stream_reward)]);
     table.row(["threshold of the first half".to_owned(), with_interval(&frozen_share), with_interval(&frozen_reward)]);
     findings.tables.push(table);
-    findings.near("recovery: the sliding threshold admits kappa again", KAPPA, 0.03, &stream_share);
+    findings.near("recovery: the sliding threshold admits kappa again", plan.kappa, 0.03, &stream_share);
     findings.at_most("recovery: the batch threshold does not", 0.07, &frozen_share);
     findings.at_least(
         "recovery: the stream's policy is ahead in the new world",
@@ -294,7 +325,7 @@ pub fn recovery(plan: &Plan, scale: &Scale, findings: &mut Findings) -> Result<(
             line("sliding window", Tone::Teal, &|run| &run.stream_share),
             line("threshold of the first half", Tone::Amber, &|run| &run.frozen_share),
         ],
-        levels: vec![crate::report::Level { name: "kappa".to_owned(), tone: Tone::Gray, value: KAPPA }],
+        levels: vec![crate::report::Level { name: "kappa".to_owned(), tone: Tone::Gray, value: plan.kappa }],
         marks: vec![crate::report::Mark { name: "break".to_owned(), x: 0.5 }],
     });
     Ok(())

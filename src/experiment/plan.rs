@@ -32,6 +32,10 @@ pub struct Plan {
     /// Who wrote the log: shares of expert, popular and random behavior.
     #[serde(default = "medium")]
     pub mixture: [f64; 3],
+    /// Share that is kept where a stream is filtered: a curriculum that begins at one half is for a learner that sees its log
+    /// many times.
+    #[serde(default = "kappa")]
+    pub kappa: f64,
     #[serde(default)]
     pub toy: Toy,
 }
@@ -74,6 +78,9 @@ pub struct Scale {
     /// Items of the catalog, in the main table.
     #[serde(default)]
     pub items: usize,
+    /// Rows of the log that the streaming form reads once; 0 leaves that form out.
+    #[serde(default)]
+    pub stream_samples: usize,
 }
 
 /// The constants of the small world.
@@ -82,6 +89,8 @@ pub struct Scale {
 pub struct Toy {
     pub context: usize,
     pub hidden: usize,
+    /// Standard deviation of the weights before the tanh: the larger, the harder taste is to learn.
+    pub bend: f64,
     pub dimension: usize,
     /// Width of the reward.
     pub delta: f64,
@@ -92,7 +101,7 @@ pub struct Toy {
 
 impl Default for Toy {
     fn default() -> Toy {
-        Toy { context: 8, hidden: 16, dimension: 10, delta: 0.5, reward_noise: 0.1, measure_seed: 999 }
+        Toy { context: 8, hidden: 16, bend: 0.8, dimension: 10, delta: 0.5, reward_noise: 0.1, measure_seed: 999 }
     }
 }
 
@@ -102,6 +111,10 @@ fn learning_rate() -> f64 {
 
 fn hidden() -> Vec<usize> {
     vec![64, 64]
+}
+
+fn kappa() -> f64 {
+    0.1
 }
 
 fn medium() -> [f64; 3] {
@@ -139,6 +152,9 @@ impl Plan {
         }
         if !(plan.learning_rate > 0.0 && plan.learning_rate <= 1.0) {
             return wrong("learning_rate must be in (0, 1]");
+        }
+        if !(plan.kappa > 0.0 && plan.kappa <= 1.0) {
+            return wrong("kappa must be in (0, 1]");
         }
         let toy = &plan.toy;
         if toy.context == 0 || toy.hidden == 0 || toy.dimension == 0 || toy.delta.is_nan() || toy.delta <= 0.0 {

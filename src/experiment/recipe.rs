@@ -3,13 +3,14 @@
 use serde::Deserialize;
 
 use crate::filter::Curriculum;
-use crate::learner::{CrrWeight, Objective, Taper, Temperature};
+use crate::learner::{CrrWeight, Objective, Sigma, Taper, Temperature};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     pub method: Method,
     pub objective: Objective,
     pub keep: Keep,
+    pub sigma: Sigma,
 }
 
 /// Which rows of a batch, or units of a stream, are trained on.
@@ -57,13 +58,19 @@ impl Method {
         }
     }
 
-    /// What tuning chooses among; the first is taken where nothing is tuned.
+    /// Whether the studies show it in one pass as well.
+    pub fn is_streamed(self) -> bool {
+        match self {
+            Method::Drpo | Method::DrpoExp | Method::AdaptiveBc | Method::Bc | Method::Awr => true,
+            Method::Crr | Method::Bppo | Method::Iql | Method::Asymre | Method::Remoteness | Method::Apg => false,
+        }
+    }
+
+    /// What tuning chooses among; the first is taken where nothing is tuned. The paper's own three are not tuned: they come as
+    /// published, with its curriculum.
     pub fn candidates(self) -> Vec<Recipe> {
-        let recipe = |objective: Objective, keep: Keep| Recipe { method: self, objective, keep };
-        let kept = |objective: Objective| {
-            let kappas = [0.1, 0.05, 0.2].into_iter().map(|kappa| Keep::Best { kappa });
-            kappas.chain([Keep::Paper]).map(move |keep| recipe(objective, keep)).collect()
-        };
+        let recipe = |objective: Objective, keep: Keep| Recipe::new(self, objective, keep);
+        let kept = |objective: Objective| vec![recipe(objective, Keep::Paper)];
         let temperatures = || {
             let taus = [0.05, 0.1, 1.0];
             taus.into_iter().map(Temperature::Raw).chain(taus.into_iter().map(Temperature::Std))
@@ -78,10 +85,14 @@ impl Method {
             Method::Bc => all(vec![Objective::Bc]),
             Method::Apg => all(vec![Objective::Apg]),
             Method::Asymre => all(vec![Objective::Asymre { negative_share: 0.1 }]),
-            Method::Remoteness => all([(0.0, 1.0), (0.0, 0.5), (0.0, 0.25), (1.0, 1.0)]
+            Method::Remoteness => [Recipe::SIGMA, Sigma::Fixed(0.5)]
                 .into_iter()
-                .map(|(start, width)| Objective::Remoteness { taper: Taper { rate: 1.0, start, width } })
-                .collect()),
+                .flat_map(|sigma| [0.5, 1.0, 2.0].map(|width| (sigma, width)))
+                .map(|(sigma, width)| {
+                    let taper = Taper { rate: 1.0, start: 0.0, width };
+                    Recipe { sigma, ..recipe(Objective::Remoteness { taper }, Keep::All) }
+                })
+                .collect(),
             Method::Awr => all(temperatures().map(|temperature| Objective::Awr { temperature }).collect()),
             Method::Iql => {
                 all(temperatures().map(|temperature| Objective::Iql { expectile: 0.7, temperature }).collect())
@@ -115,6 +126,22 @@ impl Keep {
 }
 
 impl Recipe {
+    const SIGMA: Sigma = Sigma::Learned { initial: 1.0 };
+
+    /// With a learned sigma.
+    pub fn new(method: Method, objective: Objective, keep: Keep) -> Recipe {
+        Recipe { method, objective, keep, sigma: Recipe::SIGMA }
+    }
+
+    /// For a stream, in which nothing is seen often enough for a curriculum.
+    pub fn in_stream(&self, kappa: f64) -> Recipe {
+        let keep = match self.keep {
+            Keep::Paper | Keep::Best { .. } => Keep::Best { kappa },
+            Keep::All => Keep::All,
+        };
+        Recipe { keep, ..self.clone() }
+    }
+
     pub fn untuned(method: Method) -> Option<Recipe> {
         method.candidates().into_iter().next()
     }
@@ -137,11 +164,15 @@ impl Recipe {
             }
             Objective::Remoteness { taper } => format!(", taper from {} over {}", taper.start, taper.width),
         };
+        let sigma = match self.sigma {
+            Sigma::Learned { .. } => String::new(),
+            Sigma::Fixed(sigma) => format!(", sigma {sigma}"),
+        };
         let keep = match self.keep {
             Keep::All => "all rows".to_owned(),
             Keep::Best { kappa } => format!("best {kappa}"),
             Keep::Paper => "the paper's curriculum".to_owned(),
         };
-        format!("{}: {keep}{constants}", self.method.name())
+        format!("{}: {keep}{constants}{sigma}", self.method.name())
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::data::Data;
+use super::plan::Plan;
 use super::recipe::Recipe;
 use super::train::{Setup, Trained, learner};
 use crate::catalog::{Catalog, Vocabulary};
@@ -11,7 +12,7 @@ use crate::filter::{BufferRules, FilterRules, ReplayRatio, WarmUp};
 use crate::learner::LearnerError;
 use crate::pipeline::{ActionForm, Outputs, Pipeline, PipelineRules};
 use crate::position::{Offset, Partition, Place};
-use crate::score::{Baseline, ScoreKind, ScoreRules, Scorer, Unit};
+use crate::score::{Baseline, Scale, ScoreKind, ScoreRules, Scorer, Unit};
 use crate::state::{Pooling, StateEncoder};
 use crate::time::{EventTime, Span};
 use crate::trajectory::{ClosingKey, Ending, Step, Trajectory};
@@ -22,6 +23,15 @@ pub struct Stream {
     pub window: usize,
     pub buffer: usize,
     pub drift_threshold: Option<f64>,
+}
+
+impl Stream {
+    pub const STATIONARY: Stream = Stream { window: 2_000, buffer: 20_000, drift_threshold: None };
+}
+
+/// The product's step size, whatever the batch form's is: one pass has far fewer updates. Their number is the log's.
+pub fn setup(plan: &Plan) -> Setup {
+    Setup { steps: 0, hidden: plan.hidden.clone(), learning_rate: 1e-3, weight_decay: 0.0, guarded: true }
 }
 
 /// What a stream let through, in equal pieces of the log.
@@ -44,6 +54,7 @@ pub fn pipeline(data: &Data, recipe: &Recipe, stream: Stream, seed: u64) -> Pipe
         unit: Unit::Step,
         kind: ScoreKind::Reward,
         baseline: Baseline::None,
+        scale: Scale::Global,
         discount: 1.0,
         clip: None,
         generation: 1_000,
@@ -61,6 +72,7 @@ pub fn pipeline(data: &Data, recipe: &Recipe, stream: Stream, seed: u64) -> Pipe
             max_share_per_user: 1.0,
             max_silence: true,
             drift_threshold: stream.drift_threshold,
+            noise_gate: None,
         },
         buffer: BufferRules { capacity: stream.buffer, batch: 256, replay_ratio: ReplayRatio::Auto, seed },
         critic: None,

@@ -29,6 +29,7 @@ pub struct ToyWorld {
 impl ToyWorld {
     pub fn new(settings: &Toy, random: &mut Xoshiro256PlusPlus) -> ToyWorld {
         let first = normals(settings.context * settings.hidden, random);
+        let first = first.into_iter().map(|weight| settings.bend * weight).collect();
         let second = normals(settings.hidden * settings.dimension, random);
         let popular = unit(normals(settings.dimension, random));
         ToyWorld { settings: settings.clone(), first, second, popular }

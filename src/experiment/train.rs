@@ -6,7 +6,7 @@ use super::data::{Data, generator};
 use super::recipe::{Keep, Recipe};
 use crate::batch::{Actions, Batch};
 use crate::filter::Curriculum;
-use crate::learner::{Counters, GuardSettings, Learner, LearnerError, LearnerSettings, PolicyKind, Sigma};
+use crate::learner::{Counters, GuardSettings, Learner, LearnerError, LearnerSettings, PolicyKind};
 use crate::policy::Policy;
 
 /// The paper's batch.
@@ -30,8 +30,7 @@ pub struct Trained {
 }
 
 pub fn learner(data: &Data, recipe: &Recipe, setup: &Setup, seed: u64) -> Result<Learner, LearnerError> {
-    let sigma = Sigma::Learned { initial: 1.0 };
-    let kind = PolicyKind::Gaussian { dimension: data.dimension, sigma };
+    let kind = PolicyKind::Gaussian { dimension: data.dimension, sigma: recipe.sigma };
     let guard = if setup.guarded { GuardSettings::default() } else { unguarded() };
     Learner::new(LearnerSettings {
         hidden: setup.hidden.clone(),
@@ -68,7 +67,7 @@ pub fn train(data: &Data, recipe: &Recipe, setup: &Setup, seed: u64) -> Result<T
     Ok(Trained { policy: learner.policy().clone(), counters: learner.counters() })
 }
 
-pub fn next_kappa(keep: Keep, kappa: f64, data: &Data, drawn: &[usize]) -> f64 {
+fn next_kappa(keep: Keep, kappa: f64, data: &Data, drawn: &[usize]) -> f64 {
     if keep.curriculum() == Curriculum::Fixed {
         return kappa;
     }
@@ -77,7 +76,7 @@ pub fn next_kappa(keep: Keep, kappa: f64, data: &Data, drawn: &[usize]) -> f64 {
 }
 
 /// The rows that the exact solution at kappa holds, with the atom's share where it holds a part of them.
-pub fn kept(data: &Data, drawn: &[usize], kappa: f64, number: u64) -> Batch {
+fn kept(data: &Data, drawn: &[usize], kappa: f64, number: u64) -> Batch {
     let mut sorted: Vec<f32> = drawn.iter().map(|&row| data.rewards[row]).collect();
     sorted.sort_unstable_by(|left, right| right.total_cmp(left));
     let count = ((kappa * drawn.len() as f64).round() as usize).clamp(1, drawn.len().max(1));
@@ -88,10 +87,10 @@ pub fn kept(data: &Data, drawn: &[usize], kappa: f64, number: u64) -> Batch {
     let rows: Vec<usize> = drawn.iter().copied().filter(|&row| data.rewards[row] >= threshold).collect();
     let weight = |&row: &usize| if data.rewards[row] > threshold { 1.0 } else { share };
     let weights = rows.iter().map(weight).collect();
-    gathered(data, &rows, threshold, weights, number)
+    gathered(data, &rows, vec![threshold; rows.len()], weights, number)
 }
 
-pub fn gathered(data: &Data, rows: &[usize], threshold: f32, weights: Vec<f32>, number: u64) -> Batch {
+pub fn gathered(data: &Data, rows: &[usize], thresholds: Vec<f32>, weights: Vec<f32>, number: u64) -> Batch {
     Batch {
         number,
         rows: rows.len(),
@@ -101,7 +100,7 @@ pub fn gathered(data: &Data, rows: &[usize], threshold: f32, weights: Vec<f32>, 
             values: rows.iter().flat_map(|&row| data.action(row)).copied().collect(),
         },
         scores: rows.iter().map(|&row| data.rewards[row]).collect(),
-        thresholds: vec![threshold; rows.len()],
+        thresholds,
         propensities: vec![None; rows.len()],
         weights,
     }

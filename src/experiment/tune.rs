@@ -1,24 +1,26 @@
-//! Tuned once, on a log that no study uses, and then frozen: every method gets the best of its candidates.
+//! Tuned once, on logs that no study uses, and then frozen: every method gets the best of its candidates.
+//!
+//! The logs are the same whatever study is run, so that one study alone shows the figures that it shows among the others;
+//! and they range over what the studies vary, so that what is chosen does not need a clean log.
 
 use std::collections::BTreeMap;
 
 use super::data::generator;
 use super::jobs::each;
-use super::plan::{MEDIUM, Plan};
+use super::plan::{MEDIUM, Plan, Toy};
 use super::recipe::{Method, Recipe};
 use super::toy::{TOY, ToyWorld};
 use super::train::{Setup, train};
 use crate::learner::LearnerError;
 
-/// Apart from the seeds of the studies, which count from 0.
-const TUNING_SEEDS: [u64; 2] = [1_000, 1_001];
+/// Seed (apart from those of the studies, which count from 0), share of random behavior, noise on the reward.
+const LOGS: [(u64, f64, f64); 5] =
+    [(1_000, 0.0, 0.1), (1_001, 0.4, 0.1), (1_002, 0.8, 0.1), (1_003, 0.0, 0.5), (1_004, 0.0, 1.0)];
+const SAMPLES: usize = 20_000;
 
-/// Share of random behavior in that log: what is chosen must not need a clean one.
-const TUNING_NOISE: f64 = 0.4;
-
-/// The recipe of each method, with what it reached in tuning.
+/// The recipe of each method, with the mean of what it reached in tuning; `None` where there was nothing to choose.
 #[derive(Debug, Clone, Default)]
-pub struct Frozen(BTreeMap<Method, (Recipe, f64)>);
+pub struct Frozen(BTreeMap<Method, (Recipe, Option<f64>)>);
 
 impl Frozen {
     pub fn recipe(&self, method: Method) -> Option<Recipe> {
@@ -26,32 +28,35 @@ impl Frozen {
     }
 
     pub fn describe(&self) -> Vec<String> {
-        self.0.values().map(|(recipe, value)| format!("{} ({value:.3} in tuning)", recipe.describe())).collect()
+        let line = |(recipe, value): &(Recipe, Option<f64>)| match value {
+            Some(value) => format!("{} ({value:.3} in tuning)", recipe.describe()),
+            None => format!("{} (not tuned)", recipe.describe()),
+        };
+        self.0.values().map(line).collect()
     }
 
     /// Tunes what is not tuned yet.
-    pub fn tune(&mut self, methods: &[Method], plan: &Plan, steps: usize, samples: usize) -> Result<(), LearnerError> {
-        let setup = setup(plan, steps, false);
+    pub fn tune(&mut self, methods: &[Method], steps: usize) -> Result<(), LearnerError> {
+        let setup = Setup { steps, hidden: vec![64, 64], learning_rate: 3e-4, weight_decay: 0.0, guarded: false };
         for &method in methods {
-            let candidates = method.candidates();
             if self.0.contains_key(&method) {
                 continue;
             }
-            let runs = if candidates.len() > 1 { candidates.len() * TUNING_SEEDS.len() } else { 0 };
+            let candidates = method.candidates();
+            let runs = if candidates.len() > 1 { candidates.len() * LOGS.len() } else { 0 };
             let values = each(runs, |run| {
-                let (candidate, seed) = (run / TUNING_SEEDS.len(), TUNING_SEEDS[run % TUNING_SEEDS.len()]);
+                let (seed, noise, reward_noise) = LOGS[run % LOGS.len()];
+                let toy = Toy { reward_noise, ..Toy::default() };
                 let mut random = generator(seed, TOY);
-                let world = ToyWorld::new(&plan.toy, &mut random);
-                let data = world.log(samples, MEDIUM, TUNING_NOISE, &mut random);
-                train(&data, &candidates[candidate], &setup, seed).map(|trained| world.measure(&trained.policy))
+                let world = ToyWorld::new(&toy, &mut random);
+                let data = world.log(SAMPLES, MEDIUM, noise, &mut random);
+                train(&data, &candidates[run / LOGS.len()], &setup, seed).map(|trained| world.measure(&trained.policy))
             })?;
-            let mean = |candidate: usize| -> f64 {
-                let of = values.chunks(TUNING_SEEDS.len()).nth(candidate).unwrap_or_default();
-                of.iter().sum::<f64>() / TUNING_SEEDS.len() as f64
-            };
-            let best = (0..candidates.len()).max_by(|&left, &right| mean(left).total_cmp(&mean(right)));
-            if let Some((recipe, value)) = best.and_then(|best| Some((candidates.get(best)?.clone(), mean(best)))) {
-                self.0.insert(method, (recipe, value));
+            let means = values.chunks(LOGS.len()).map(|of| of.iter().sum::<f64>() / of.len() as f64);
+            let best = means.zip(&candidates).max_by(|(left, _), (right, _)| left.total_cmp(right));
+            let best = best.map(|(value, recipe)| (recipe.clone(), Some(value)));
+            if let Some(chosen) = best.or_else(|| Some((candidates.first()?.clone(), None))) {
+                self.0.insert(method, chosen);
             }
         }
         Ok(())

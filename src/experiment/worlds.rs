@@ -7,10 +7,11 @@ use super::paper;
 use super::plan::{MEDIUM, Plan, Scale, Toy};
 use super::recipe::{Keep, Method, Recipe};
 use super::stats::{Estimate, paired};
+use super::stream::{self, Stream};
 use super::toy::{TOY, ToyWorld};
 use super::train::{Setup, train};
 use super::tune::{Frozen, setup};
-use crate::learner::{LearnerError, Objective};
+use crate::learner::{LearnerError, Objective, Temperature};
 use crate::report::{Chart, Point, Series, Table, Tone};
 
 /// Latent reward at the mean action after training on a log of its own per seed; one value for each seed.
@@ -20,6 +21,24 @@ fn over_seeds(recipe: &Recipe, toy: &Toy, noise: f64, setup: &Setup, scale: &Sca
         let world = ToyWorld::new(toy, &mut random);
         let data = world.log(scale.samples, MEDIUM, noise, &mut random);
         train(&data, recipe, setup, seed as u64).map(|trained| world.measure(&trained.policy))
+    })
+}
+
+/// The same in one pass over a log of `scale.stream_samples` rows.
+fn streamed_over_seeds(
+    recipe: &Recipe,
+    toy: &Toy,
+    noise: f64,
+    plan: &Plan,
+    scale: &Scale,
+) -> Result<Vec<f64>, LearnerError> {
+    let setup = stream::setup(plan);
+    each(scale.seeds, |seed| {
+        let mut random = generator(seed as u64, TOY);
+        let world = ToyWorld::new(toy, &mut random);
+        let data = world.log(scale.stream_samples, MEDIUM, noise, &mut random);
+        let (trained, _) = stream::train(&data, recipe, &setup, Stream::STATIONARY, 1, seed as u64)?;
+        Ok(world.measure(&trained.policy))
     })
 }
 
@@ -36,7 +55,7 @@ impl Line {
 }
 
 pub fn ablation(plan: &Plan, scale: &Scale, findings: &mut Findings) -> Result<(), LearnerError> {
-    let arm = |objective: Objective, keep: Keep| Recipe { method: Method::Drpo, objective, keep };
+    let arm = |objective: Objective, keep: Keep| Recipe::new(Method::Drpo, objective, keep);
     let (best, published) = (Keep::Best { kappa: 0.2 }, paper::ABLATION);
     let arms = [
         ("apg: all rows, mean as the baseline", arm(Objective::Apg, Keep::All), Some(0.17), None),
@@ -98,13 +117,10 @@ fn earlier(method: Method) -> Option<[f64; 5]> {
 }
 
 pub fn noise(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Findings) -> Result<(), LearnerError> {
-    let lines = lines(plan, scale, frozen, |toy, _| toy.clone(), |level| level)?;
-    findings.tables.push(level_table(
-        "Reward at the mean action, by share of random behavior",
-        scale,
-        &lines,
-        |level| format!("{:.0} %", 100.0 * level),
-    ));
+    let lines = lines(plan, scale, &recipes(plan, frozen), |toy, _| toy.clone(), |level| level)?;
+    let percent = |level: f64| format!("{:.0} %", 100.0 * level);
+    let title = "Reward at the mean action, by share of random behavior";
+    findings.tables.push(level_table(title, scale, &lines, percent));
     let mut published = Table::new(
         "Published eCPM at 0, 20, 40, 60 and 80 %, as a share of the method's own figure at 0 %",
         ["method", "0 %", "20 %", "40 %", "60 %", "80 %"],
@@ -130,23 +146,71 @@ pub fn noise(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Finding
             findings.at_least(format!("5 drpo stays above adaptive-bc at {:.0} %", 100.0 * level), 0.0, &over);
         }
     }
-    for method in [Method::Bc, Method::AdaptiveBc, Method::Drpo, Method::Awr] {
-        let (Some(line), Some(expected)) = (of(method), earlier(method)) else { continue };
-        let row = if method == Method::Awr { 6 } else { 5 };
-        for (index, level) in scale.levels.iter().enumerate() {
-            if let Some(expected) = expected.get((level / 0.2).round() as usize) {
-                let name = format!("{row} {} at {:.0} %", method.name(), 100.0 * level);
-                findings.near(name, *expected, 0.03, &line.estimate(index));
-            }
+    let place = |level: f64| format!("at {:.0} % random behavior", 100.0 * level);
+    where_a_baseline_wins(&lines, scale, place, findings);
+    for method in [Method::Bc, Method::AdaptiveBc, Method::Drpo] {
+        if let Some(line) = of(method) {
+            as_earlier(5, line, scale, findings);
         }
     }
-    where_a_baseline_wins(&lines, scale, |level| format!("at {:.0} % random behavior", 100.0 * level), findings);
+    let fixed = self::lines(plan, scale, &fixed_recipes(), |toy, _| toy.clone(), |level| level)?;
+    if let Some(awr) = fixed.first() {
+        as_earlier(6, awr, scale, findings);
+    }
+    let title = "Without the curriculum, and awr at a temperature that is not tuned";
+    findings.tables.push(level_table(title, scale, &fixed, percent));
+    in_one_pass(plan, scale, frozen, |toy, _| toy.clone(), |level| level, findings)
+}
+
+/// What the tuned lines leave open: whether the curriculum is worth having, and check 6 to the letter.
+fn fixed_recipes() -> Vec<Recipe> {
+    let awr = Recipe::new(Method::Awr, Objective::Awr { temperature: Temperature::Raw(0.05) }, Keep::All);
+    let mut recipes = vec![awr];
+    for (method, objective) in [(Method::Drpo, Objective::Drpo), (Method::AdaptiveBc, Objective::AdaptiveBc)] {
+        recipes.extend([0.05, 0.1, 0.2].map(|kappa| Recipe::new(method, objective, Keep::Best { kappa })));
+    }
+    recipes
+}
+
+/// Checks of a line against the earlier study.
+fn as_earlier(row: u32, line: &Line, scale: &Scale, findings: &mut Findings) {
+    let method = line.recipe.method;
+    for (index, level) in scale.levels.iter().enumerate() {
+        if let Some(expected) = earlier(method).and_then(|figures| figures.get((level / 0.2).round() as usize).copied())
+        {
+            let name = format!("{row} {} at {:.0} %", method.name(), 100.0 * level);
+            findings.near(name, expected, 0.03, &line.estimate(index));
+        }
+    }
+}
+
+/// The streaming form of those methods that have one.
+fn in_one_pass(
+    plan: &Plan,
+    scale: &Scale,
+    frozen: &Frozen,
+    toy_at: impl Fn(&Toy, f64) -> Toy,
+    noise_at: impl Fn(f64) -> f64,
+    findings: &mut Findings,
+) -> Result<(), LearnerError> {
+    if scale.stream_samples == 0 {
+        return Ok(());
+    }
+    let mut lines = Vec::new();
+    for recipe in recipes(plan, frozen).into_iter().filter(|recipe| recipe.method.is_streamed()) {
+        let recipe = recipe.in_stream(plan.kappa);
+        let at = |level: &f64| streamed_over_seeds(&recipe, &toy_at(&plan.toy, *level), noise_at(*level), plan, scale);
+        let values = scale.levels.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+        lines.push(Line { recipe, values });
+    }
+    let title = format!("The same in one pass over {} logged decisions", scale.stream_samples);
+    findings.tables.push(level_table(&title, scale, &lines, |level| format!("{level}")));
     Ok(())
 }
 
 pub fn reward_noise(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut Findings) -> Result<(), LearnerError> {
     let noisy = |toy: &Toy, level: f64| Toy { reward_noise: level, ..toy.clone() };
-    let lines = lines(plan, scale, frozen, noisy, |_| 0.0)?;
+    let lines = lines(plan, scale, &recipes(plan, frozen), noisy, |_| 0.0)?;
     findings.tables.push(level_table("Reward at the mean action, by noise on the reward", scale, &lines, |level| {
         format!("sd {level}")
     }));
@@ -169,22 +233,26 @@ pub fn reward_noise(plan: &Plan, scale: &Scale, frozen: &Frozen, findings: &mut 
         findings.at_least(format!("7 at reward noise {last} the order is reversed"), 0.0, &noisy);
     }
     where_a_baseline_wins(&lines, scale, |level| format!("at reward noise {level}"), findings);
-    Ok(())
+    in_one_pass(plan, scale, frozen, noisy, |_| 0.0, findings)
+}
+
+fn recipes(plan: &Plan, frozen: &Frozen) -> Vec<Recipe> {
+    plan.methods.iter().filter_map(|method| frozen.recipe(*method)).collect()
 }
 
 fn lines(
     plan: &Plan,
     scale: &Scale,
-    frozen: &Frozen,
+    recipes: &[Recipe],
     toy_at: impl Fn(&Toy, f64) -> Toy,
     noise_at: impl Fn(f64) -> f64,
 ) -> Result<Vec<Line>, LearnerError> {
     let setup = setup(plan, scale.steps, false);
     let mut lines = Vec::new();
-    for recipe in plan.methods.iter().filter_map(|method| frozen.recipe(*method)) {
-        let at = |level: &f64| over_seeds(&recipe, &toy_at(&plan.toy, *level), noise_at(*level), &setup, scale);
+    for recipe in recipes {
+        let at = |level: &f64| over_seeds(recipe, &toy_at(&plan.toy, *level), noise_at(*level), &setup, scale);
         let values = scale.levels.iter().map(at).collect::<Result<Vec<_>, _>>()?;
-        lines.push(Line { recipe, values });
+        lines.push(Line { recipe: recipe.clone(), values });
     }
     Ok(lines)
 }

@@ -43,6 +43,8 @@ pub enum Reason {
     Atom,
     /// On the threshold while nothing of the atom is needed.
     AtomFull,
+    /// Among the best, and yet not far enough above its baseline.
+    Noise,
     /// The user already has more than their share of what is admitted.
     UserShare,
     /// The window is too short for a threshold.
@@ -90,6 +92,9 @@ pub struct FilterRules {
     pub max_silence: bool,
     /// Shorten the window when the mean of the scores has moved, by a sum of so many standard deviations.
     pub drift_threshold: Option<f64>,
+    /// Least score that is admitted, however few reach it: with standardized scores, so many standard deviations of what the
+    /// baseline leaves unexplained.
+    pub noise_gate: Option<f64>,
 }
 
 /// The window, the level and the guards around them.
@@ -119,6 +124,8 @@ pub struct FilterTotals {
     /// Sum of their weights: over `judged`, the share that kappa asks for.
     pub admitted_mass: f64,
     pub filtered_user_share: u64,
+    /// Units among the best kappa that the noise gate kept out.
+    pub filtered_noise: u64,
     /// Times the alarm shortened the window.
     pub alarms: u64,
     /// Times the window was shortened because the scores' mean had moved.
@@ -183,14 +190,16 @@ impl Filter {
     /// Judges a unit of `steps` steps that closed at `now`, then lets the window see it.
     pub fn consider(&mut self, score: Option<Score>, steps: u64, user: &str, now: EventTime) -> Judgement {
         self.window.expire(now);
-        let judgement = self.judge_next(score, user);
+        let ungated = self.judge_next(score, user);
+        let judgement = self.gated(ungated, score);
         self.count(&judgement, steps);
         // Judge first, insert second: a unit must not raise the bar it is judged by.
         if let Some(score) = score {
             self.window.push(score, now);
         }
         if judgement.cut.is_some() {
-            self.adjust(judgement.weight, user);
+            // The level holds the share of what is best, gated or not: it must not make up for what the gate keeps out.
+            self.adjust(ungated.weight, user);
         }
         if let (Some(score), Some(threshold)) = (score, self.rules.drift_threshold)
             && self.drift.record(f64::from(score.value()), threshold)
@@ -236,6 +245,17 @@ impl Filter {
         Judgement { verdict, reason, weight, cut, level: level.to_f64(), window_len: self.window.len() }
     }
 
+    /// Where even the best are hardly better than what was to be expected, being among them is luck.
+    fn gated(&self, judgement: Judgement, score: Option<Score>) -> Judgement {
+        let below = |(score, gate): (Score, f64)| f64::from(score.value()) < gate;
+        let is_met = judgement.verdict == Verdict::Admit && judgement.cut.is_some();
+        if is_met && score.zip(self.rules.noise_gate).is_some_and(below) {
+            Judgement { verdict: Verdict::Filter, reason: Reason::Noise, weight: 0.0, ..judgement }
+        } else {
+            judgement
+        }
+    }
+
     fn count(&mut self, judgement: &Judgement, steps: u64) {
         let totals = &mut self.totals;
         let (units, unit_steps) = match judgement.verdict {
@@ -245,8 +265,15 @@ impl Filter {
         };
         *units += 1;
         *unit_steps += steps;
-        if judgement.reason == Reason::UserShare {
-            totals.filtered_user_share += 1;
+        match judgement.reason {
+            Reason::UserShare => totals.filtered_user_share += 1,
+            Reason::Noise => totals.filtered_noise += 1,
+            Reason::AboveThreshold
+            | Reason::BelowThreshold
+            | Reason::Atom
+            | Reason::AtomFull
+            | Reason::WarmUp
+            | Reason::NoBaseline => {}
         }
         if judgement.cut.is_some() {
             totals.judged += 1;

@@ -15,6 +15,7 @@ fn rules(kappa: f64) -> FilterRules {
         max_share_per_user: 1.0,
         max_silence: true,
         drift_threshold: None,
+        noise_gate: None,
     }
 }
 
@@ -300,4 +301,27 @@ fn a_drift_shortens_the_window_and_is_counted() {
     }
     assert_eq!((watching.totals().drifts, plain.totals().drifts), (1, 0));
     assert!(lengths[3_000..3_200].contains(&160), "{:?}", &lengths[3_000..3_200]);
+}
+
+#[test]
+fn the_noise_gate_keeps_out_what_hardly_stands_out_and_leaves_the_threshold_alone() {
+    let (mut open, mut gated) =
+        (Filter::new(rules(0.1)), Filter::new(FilterRules { noise_gate: Some(0.95), ..rules(0.1) }));
+    let mut kept_out = 0;
+    for value in stream(5, 4_000).into_iter().take(1_000) {
+        let (free, held) = (
+            open.consider(score(value), 1, "u", EventTime::FIRST),
+            gated.consider(score(value), 1, "u", EventTime::FIRST),
+        );
+        assert_eq!((free.cut, free.level), (held.cut, held.level), "the gate is no feedback to the level");
+        if free.verdict == Verdict::Admit && value < 0.95 {
+            assert_eq!((held.verdict, held.reason, held.weight), (Verdict::Filter, Reason::Noise, 0.0));
+            kept_out += 1;
+        } else {
+            assert_eq!((free.verdict, free.reason, free.weight), (held.verdict, held.reason, held.weight));
+        }
+    }
+    // Uniform: of the best tenth half lie below .95.
+    assert!((30..70).contains(&kept_out), "{kept_out}");
+    assert_eq!(gated.totals().filtered_noise, kept_out);
 }

@@ -1,20 +1,19 @@
 //! The doors of serving: requests of HTTP, and questions to a policy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::assemble::SessionRules;
 use crate::catalog::Catalog;
-use crate::checkpoint::SettingsDigests;
 use crate::decode::{Decoder, Mapping};
 use crate::http::overheard::overhear;
 use crate::http::{Limits, Shown};
 use crate::live;
 use crate::policy::{Head, Policy, Tensor};
 use crate::position::Offset;
-use crate::publish::{Draft, Lineage, Serving, StateShape};
+use crate::publish::{Draft, StateShape};
 use crate::serve::{self, Answer, Asking, Draw, Histories, Live, Recommender};
 use crate::state::{Pooling, StateEncoder};
 use crate::telemetry::{self, Health};
@@ -132,27 +131,7 @@ fn made() -> Result<Recommender, Box<dyn std::error::Error>> {
         Tensor::new("layer.0.bias", vec![1], numbers(1)),
         Tensor::new("item_vectors", vec![ITEMS.len(), 1], numbers(ITEMS.len())),
     ];
-    let lineage = Lineage {
-        parent: None,
-        checkpoint: 1,
-        digest: String::new(),
-        platform: String::new(),
-        log: String::new(),
-        offsets: BTreeMap::new(),
-        settings: SettingsDigests::default(),
-        kappa: 0.1,
-        threshold: None,
-        counters: BTreeMap::new(),
-    };
-    let draft = Draft {
-        version: 7,
-        policy: Policy::new(inputs, Head::Learned { dimension: 1 }, tensors, None)?,
-        items: ITEMS.map(Arc::from).to_vec(),
-        item_embeddings: None,
-        state: shape.clone(),
-        serving: Serving { temperature: 1.0, tilt: 0.0 },
-        lineage,
-        evaluation: None,
-    };
+    let policy = Policy::new(inputs, Head::Learned { dimension: 1 }, tensors, None)?;
+    let draft = Draft::of_nobody(policy, &ITEMS, &encoder);
     Ok(Recommender::from_draft(draft, &shape)?)
 }

@@ -12,6 +12,7 @@
 //! Architecture invariant: the only module that knows burn, and in it only [`network`] does.
 
 pub mod adam;
+mod baseline;
 mod critic;
 mod estimators;
 pub mod gaussian;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::adam::{Adam, Proposal};
+use self::baseline::Baseline;
 use self::critic::Critic;
 pub use self::critic::CriticReport;
 use self::estimators::{Estimates, Estimators};
@@ -57,6 +59,8 @@ pub struct Learner {
     guard: Guard,
     /// What trains the policy's tilt; `None` exactly when the tilt is off.
     critic: Option<Critic>,
+    /// What the scores are measured from, where they ask the learner for it.
+    baseline: Option<Baseline>,
     estimators: Estimators,
     counters: Counters,
     /// Room for the next step; not state.
@@ -78,6 +82,9 @@ pub struct Counters {
     /// Applied updates of the tilt's critic.
     pub critic_updates: u64,
     pub critic_refused: u64,
+    /// Applied updates of the scores' baseline.
+    pub baseline_updates: u64,
+    pub baseline_refused: u64,
     /// Matured steps up to the last critic batch.
     pub decisions: u64,
     /// Applied updates of `remoteness` without their negatives, which would have had no stable point.
@@ -134,6 +141,13 @@ pub enum LearnerError {
     OtherSettings(&'static str),
     #[error("could not restore the optimizer: {0}")]
     Optimizer(&'static str),
+}
+
+/// What is learned beside the policy, as it was restored.
+struct Beside {
+    estimators: Estimators,
+    critic: Option<Adam>,
+    baseline: Option<Baseline>,
 }
 
 /// Weights of a batch, and what they leave to be remembered if the update happens.
@@ -221,7 +235,8 @@ impl Learner {
     fn from_policy(settings: LearnerSettings, policy: Policy) -> Result<Learner, LearnerError> {
         let adam = Adam::new(policy.tensors());
         let guard = Guard::new(Snapshot { tensors: policy.tensors().to_vec(), adam: adam.clone() });
-        Learner::from_state(settings, policy, adam, guard, Estimators::default(), None, Counters::default())
+        let beside = Beside { estimators: Estimators::default(), critic: None, baseline: None };
+        Learner::from_state(settings, policy, adam, guard, beside, Counters::default())
     }
 
     fn from_state(
@@ -229,10 +244,10 @@ impl Learner {
         policy: Policy,
         adam: Adam,
         guard: Guard,
-        mut estimators: Estimators,
-        critic: Option<Adam>,
+        beside: Beside,
         counters: Counters,
     ) -> Result<Learner, LearnerError> {
+        let Beside { mut estimators, critic, baseline } = beside;
         let network = Network::new(settings.threads).map_err(LearnerError::Threads)?;
         estimators.fit(&settings, &policy);
         let (policy, critic) = critic::fitted(&settings, policy, critic, counters.decisions)?;
@@ -244,6 +259,7 @@ impl Learner {
             guard,
             estimators,
             critic,
+            baseline,
             counters,
             proposal: Proposal::default(),
         })

@@ -36,8 +36,10 @@ pub struct Balance {
 }
 
 impl Default for Taper {
+    /// From 0 on: advantages about their mean have as much negative mass as positive, so that without any fading of the
+    /// near ones there is no stable point, and the balance would drop them all.
     fn default() -> Taper {
-        Taper { rate: 1.0, start: 1.0, width: 1.0 }
+        Taper { rate: 1.0, start: 0.0, width: 1.0 }
     }
 }
 
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn repulsion_is_kept_while_it_is_weaker_and_dropped_when_it_is_not() {
-        let taper = Taper::default();
+        let taper = Taper { rate: 1.0, start: 1.0, width: 1.0 };
         // A = 1 and -1; the bad row lies twelve e-folds off: q is nearly 0.
         let (tapers, balance, dropped) = Balance::default().tapers(taper, &[1.0, -1.0], &[1.0, 13.0]);
         assert!(!dropped && (tapers[1] - (-12.0_f64).exp()).abs() < 1e-12, "{tapers:?} {balance:?}");
@@ -123,7 +125,15 @@ mod tests {
     #[test]
     fn sigma_binds_before_the_mean_does() {
         // q/p = e^-1 < 1, but the repelled row is so far out that it takes more spread away than the good one gives.
-        let (_, _, dropped) = Balance::default().tapers(Taper::default(), &[1.0, -1.0], &[0.5, 2.0]);
+        let (_, _, dropped) =
+            Balance::default().tapers(Taper { rate: 1.0, start: 1.0, width: 1.0 }, &[1.0, -1.0], &[0.5, 2.0]);
         assert!(dropped);
+    }
+
+    /// Advantages about their mean: as much to push from as to pull to.
+    #[test]
+    fn by_default_bad_rows_as_near_as_the_good_ones_still_push_a_little() {
+        let (tapers, _, dropped) = Balance::default().tapers(Taper::default(), &[1.0, -1.0], &[1.0, 1.0]);
+        assert!(!dropped && (tapers[1] - (-1.0_f64).exp()).abs() < 1e-12, "{tapers:?}");
     }
 }

@@ -1,23 +1,24 @@
 //! The learner's state as bytes, and back.
 //!
 //! Two parts, because a checkpoint stores and a reader wants them apart: the policy ([`Policy::to_bytes`]), and all the
-//! rest: Adam's moments, the guard with its copy, the estimators of the objective, the moments of the critic, the
-//! counters. Equal learners give equal bytes. Reading trusts
+//! rest: Adam's moments, the guard with its copy, the estimators of the objective, the moments of the critic, the scores'
+//! baseline, the counters. Equal learners give equal bytes. Reading trusts
 //! nothing: every shape is held against the settings, so that bytes which decode also run.
 
 use serde::{Deserialize, Serialize};
 
 use super::adam::Adam;
+use super::baseline::Baseline;
 use super::critic::Critic;
 use super::estimators::{Behavior, Estimators, Value};
 use super::guard::Guard;
 use super::remoteness::Balance;
 use super::settings::{LearnerSettings, PolicyKind, Sigma, Vectors};
-use super::{Counters, Learner, LearnerError, initial};
+use super::{Beside, Counters, Learner, LearnerError, initial};
 use crate::policy::{Policy, Tensor, Tilt};
 
 /// Version of the optimizer part's byte form.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The learner's state, as a checkpoint keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,7 @@ struct RecordView<'a> {
     adam: &'a Adam,
     guard: &'a Guard,
     critic: Option<&'a Adam>,
+    baseline: Option<&'a Baseline>,
     value: Option<&'a Value>,
     behavior: Option<BehaviorRecord>,
     balance: Balance,
@@ -44,6 +46,7 @@ struct Record {
     adam: Adam,
     guard: Guard,
     critic: Option<Adam>,
+    baseline: Option<Baseline>,
     value: Option<Value>,
     behavior: Option<BehaviorRecord>,
     balance: Balance,
@@ -70,6 +73,7 @@ impl Learner {
             adam: &self.adam,
             guard: &self.guard,
             critic: self.critic.as_ref().map(Critic::adam),
+            baseline: self.baseline.as_ref(),
             value: self.estimators.value.as_ref(),
             behavior,
             balance: self.estimators.balance,
@@ -106,7 +110,14 @@ impl Learner {
             moments_fit(adam, tilt.tensors())?;
         }
         let estimators = restored_estimators(&settings, &policy, record.value, record.behavior, record.balance)?;
-        Learner::from_state(settings, policy, record.adam, record.guard, estimators, record.critic, record.counters)
+        if let Some(baseline) = &record.baseline {
+            if !baseline.fits(&settings) {
+                return Err(LearnerError::Optimizer("the baseline of the scores does not fit the settings"));
+            }
+            moments_fit(baseline.adam(), baseline.tensors())?;
+        }
+        let beside = Beside { estimators, critic: record.critic, baseline: record.baseline };
+        Learner::from_state(settings, policy, record.adam, record.guard, beside, record.counters)
     }
 
     /// A learner that goes on from a policy alone, with an optimizer that has seen nothing.

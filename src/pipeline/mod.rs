@@ -15,12 +15,12 @@ pub use critic::{CriticFeed, CriticFeedState, CriticRules};
 pub use intake::{Breaker, Intake, IntakeState, Observed, Progress, RecordCounters, record_fingerprint};
 pub use judged::Judged;
 
-use crate::batch::{Action, Batch, CriticBatch};
+use crate::batch::{Action, BaselineBatch, Batch, CriticBatch};
 use crate::catalog::{Vocabulary, VocabularyState};
 use crate::filter::{AdmittedStep, Buffer, BufferRules, BufferState, Filter, FilterRules, FilterState, Verdict};
 use crate::merge::{Merge, MergeState, Merged};
 use crate::position::Partition;
-use crate::score::{Scored, Scorer, ScorerState, Unit};
+use crate::score::{NetworkFit, Scored, Scorer, ScorerState, Unit};
 use crate::state::StateEncoder;
 use crate::time::Span;
 use crate::trajectory::{ClosingKey, Step, Trajectory};
@@ -68,6 +68,8 @@ pub struct Pipeline {
 pub struct Outputs {
     pub batches: Vec<Batch>,
     pub critic_batches: Vec<CriticBatch>,
+    /// Each is answered by a fit.
+    pub baseline_batches: Vec<BaselineBatch>,
     pub judged: Vec<Judged>,
     /// In order; each says how many batches come before it.
     pub probes: Vec<Probe>,
@@ -180,11 +182,28 @@ impl Pipeline {
         &self.totals
     }
 
-    /// Judges everything whose turn has come in the merged order.
+    /// Judges everything whose turn has come in the merged order, up to where it must wait for a fit of the baseline.
     pub fn drain(&mut self, outputs: &mut Outputs) {
-        while let Some(merged) = self.merge.next() {
+        while !self.scorer.is_waiting() {
+            let Some(merged) = self.merge.next() else { return };
             self.judge(&merged, outputs);
+            outputs.baseline_batches.extend(self.scorer.take_generation());
         }
+    }
+
+    /// Whether the next trajectory must wait for a fit: [`Pipeline::accept`] it and drain again.
+    pub fn is_waiting(&self) -> bool {
+        self.scorer.is_waiting()
+    }
+
+    /// Takes the fit that it waits for; `false`, and nothing changes, for any other.
+    pub fn accept(&mut self, fit: NetworkFit) -> bool {
+        self.scorer.accept(fit)
+    }
+
+    /// The generation of the baseline whose samples have been put out and whose fit has not been accepted.
+    pub fn fit_in_flight(&self) -> Option<u64> {
+        self.scorer.fit_in_flight()
     }
 
     fn judge(&mut self, merged: &Merged, outputs: &mut Outputs) {

@@ -335,22 +335,7 @@ impl Policy {
         if state.len() != self.state_dimension {
             return Err(PolicyError::StateDimension { expected: self.state_dimension, found: state.len() });
         }
-        let mut current = if state.is_empty() { vec![1.0] } else { state.to_vec() };
-        let (layers, _) = self.trunk().as_chunks::<2>();
-        for (index, [weight, bias]) in layers.iter().enumerate() {
-            let mut next = bias.values.clone();
-            // About half of what leaves a ReLU is 0, and adds nothing: the weights are finite.
-            for (input, row) in current.iter().zip(weight.values.chunks_exact(next.len())).filter(|(i, _)| **i != 0.0) {
-                for (sum, factor) in next.iter_mut().zip(row) {
-                    *sum += input * factor;
-                }
-            }
-            if index + 1 < layers.len() {
-                next.iter_mut().for_each(|value| *value = value.max(0.0));
-            }
-            current = next;
-        }
-        Ok(current)
+        Ok(forward(self.trunk(), if state.is_empty() { vec![1.0] } else { state.to_vec() }))
     }
 
     fn validate(&self) -> Result<(), PolicyError> {
@@ -413,6 +398,24 @@ pub(crate) fn weight_name(layer: usize) -> String {
 
 pub(crate) fn bias_name(layer: usize) -> String {
     format!("layer.{layer}.bias")
+}
+
+/// What dense layers (weights and biases in turn, ReLU between them) make of a row of inputs that fits the first of them.
+pub(crate) fn forward(trunk: &[Tensor], mut current: Vec<f32>) -> Vec<f32> {
+    let (layers, _) = trunk.as_chunks::<2>();
+    for (index, [weight, bias]) in layers.iter().enumerate() {
+        let mut next = bias.values.clone();
+        for (input, row) in current.iter().zip(weight.values.chunks_exact(next.len().max(1))) {
+            for (sum, factor) in next.iter_mut().zip(row) {
+                *sum += input * factor;
+            }
+        }
+        if index + 1 < layers.len() {
+            next.iter_mut().for_each(|value| *value = value.max(0.0));
+        }
+        current = next;
+    }
+    current
 }
 
 /// In the order of the indices: the same sum on every call.

@@ -192,6 +192,34 @@ impl StateShape {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Draft {
+    /// A policy that comes from nowhere, for those that only ask or keep it.
+    pub(crate) fn of_nobody(policy: Policy, items: &[&str], encoder: &StateEncoder) -> Draft {
+        Draft {
+            version: 7,
+            policy,
+            items: items.iter().copied().map(Arc::from).collect(),
+            item_embeddings: None,
+            state: StateShape::of(encoder),
+            serving: Serving { temperature: 1.0, tilt: 0.0 },
+            lineage: Lineage {
+                parent: None,
+                checkpoint: 7,
+                digest: String::new(),
+                platform: String::new(),
+                log: String::new(),
+                offsets: BTreeMap::new(),
+                settings: SettingsDigests::default(),
+                kappa: 0.1,
+                threshold: Some(1.5),
+                counters: BTreeMap::new(),
+            },
+            evaluation: None,
+        }
+    }
+}
+
 impl Lineage {
     /// The offsets that lie between two positions.
     pub fn offsets(from: Option<&Position>, to: &Position) -> BTreeMap<Partition, OffsetRange> {

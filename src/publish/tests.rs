@@ -27,24 +27,8 @@ fn draft(version: u64, shift: f32) -> Draft {
     };
     Draft {
         version,
-        policy: softmax(shift),
-        items: ["a", "b", "c"].map(Arc::from).to_vec(),
-        item_embeddings: None,
-        state: StateShape::of(&encoder),
         serving: Serving { temperature: 0.5, tilt: 0.0 },
-        lineage: Lineage {
-            parent: None,
-            checkpoint: 7,
-            digest: "d".to_owned(),
-            platform: "p".to_owned(),
-            log: "l".to_owned(),
-            offsets: BTreeMap::new(),
-            settings: SettingsDigests::default(),
-            kappa: 0.1,
-            threshold: Some(1.5),
-            counters: BTreeMap::new(),
-        },
-        evaluation: None,
+        ..Draft::of_nobody(softmax(shift), &["a", "b", "c"], &encoder)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::checkpoint::{Disk, End, MarkedDisk, Parts, RealDisk, Sealed, Sequence
 use crate::learner::{self, Learner};
 use crate::pipeline::{Intake, Pipeline};
 use crate::position::{Partition, Position};
-use crate::score::Scorer;
+use crate::score::{NetworkFit, Scorer};
 use crate::source::{Bounds, Range, Source};
 use crate::validation::ValidationState;
 
@@ -97,6 +97,8 @@ pub struct Beginning {
     pub intakes: BTreeMap<Partition, Intake>,
     pub pipeline: Pipeline,
     pub learner: Learner,
+    /// What the pipeline had asked for at the cut and the learner had answered.
+    pub fit_in_flight: Option<NetworkFit>,
     pub validation: ValidationState,
     pub meta: Meta,
     pub position: Position,
@@ -141,6 +143,7 @@ impl Beginning {
             intakes: range.iter().map(intake).collect(),
             pipeline: Pipeline::new(range.keys().copied(), spec.pipeline.clone(), encoder, scorer, vocabulary),
             learner,
+            fit_in_flight: None,
             validation: ValidationState::default(),
             meta: Meta {
                 range: matches!(spec.mode, Mode::Range { .. }).then(|| range.clone()),
@@ -177,6 +180,11 @@ impl Beginning {
             scorer,
             spec.vocabulary_capacity,
         );
+        let pipeline = pipeline.map_err(failed)?;
+        let fit_in_flight = learner.baseline_fit();
+        if fit_in_flight.as_ref().map(|fit| fit.generation) != pipeline.fit_in_flight() {
+            return Err(failed("scores and learner stand at different generations of the baseline".to_owned()));
+        }
         meta.restarts += 1;
         if matches!(spec.mode, Mode::Live { .. }) {
             meta.range = None;
@@ -184,8 +192,9 @@ impl Beginning {
         meta.settings.clone_from(&spec.settings);
         Ok(Beginning {
             intakes,
-            pipeline: pipeline.map_err(failed)?,
+            pipeline,
             learner,
+            fit_in_flight,
             validation: content.validation,
             meta,
             position,

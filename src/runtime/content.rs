@@ -178,6 +178,7 @@ impl Content {
             ("units", totals.units),
             ("admitted", filter.admitted),
             ("filtered", filter.filtered),
+            ("filtered_noise", filter.filtered_noise),
             ("filtered_user_share", filter.filtered_user_share),
             ("held", filter.held),
             ("expired", totals.expired),
@@ -197,6 +198,8 @@ impl Content {
             ("rollbacks", learned.rollbacks),
             ("critic_updates", learned.critic_updates),
             ("refused_critic_updates", learned.critic_refused),
+            ("baseline_updates", learned.baseline_updates),
+            ("refused_baseline_updates", learned.baseline_refused),
             ("uniform_fallbacks", learned.uniform_fallbacks),
             ("negatives_dropped", learned.negatives_dropped),
         ]

@@ -11,6 +11,7 @@ use super::{JobError, Stopped};
 use crate::clock::Stopwatch;
 use crate::pipeline::{IntakeState, Outputs, Pipeline, RecordCounters};
 use crate::position::Partition;
+use crate::score::NetworkFit;
 use crate::telemetry::declared;
 use crate::validation::Probe;
 
@@ -18,9 +19,19 @@ pub struct Core {
     pub pipeline: Pipeline,
     pub lanes: Vec<Receiver<Flow>>,
     pub learner: Sender<LearnerInput>,
+    /// Fits of the baseline, in the order in which they were asked for.
+    pub fits: Receiver<NetworkFit>,
     pub writer: Sender<WriterInput>,
     pub gauges: Arc<Gauges>,
     pub board: Arc<Board>,
+    /// All lanes stand at it, and what comes before it waits for a fit.
+    pub cut: Option<Cut>,
+}
+
+/// A barrier that all lanes have reached, with their sides of it.
+pub struct Cut {
+    barrier: Arc<Barrier>,
+    intakes: Vec<(Partition, IntakeState)>,
 }
 
 /// How far each lane worker is: its side of the barrier that is being aligned, and whether it still sends.
@@ -32,12 +43,33 @@ pub(super) struct Alignment {
 impl Core {
     pub fn run(mut self) -> Result<(), JobError> {
         let mut alignment = Alignment::new(self.lanes.len());
-        while let Some((lane, flow)) = receive(&self.lanes, &alignment) {
-            if self.step(&mut alignment, lane, flow)?.is_err() {
+        loop {
+            let heard = if self.is_waiting() {
+                let stopwatch = Stopwatch::start();
+                let Ok(fit) = self.fits.recv() else { return Ok(()) };
+                declared::BASELINE_WAIT.record(stopwatch.seconds());
+                self.accept(fit)?
+            } else if let Some((lane, flow)) = receive(&self.lanes, &alignment) {
+                self.step(&mut alignment, lane, flow)?
+            } else {
+                return Ok(());
+            };
+            if heard.is_err() {
                 return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Whether nothing can be judged before a fit comes. Then no lane is read either: back-pressure holds them.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pipeline.is_waiting()
+    }
+
+    /// Goes on with a fit for which judging has waited.
+    pub(super) fn accept(&mut self, fit: NetworkFit) -> Result<Result<(), Stopped>, JobError> {
+        // A fit that nobody waits for would be a bug of the learner's; waiting for the next one tells it from a crash.
+        self.pipeline.accept(fit);
+        self.advance()
     }
 
     /// Takes one message of a lane that [`Alignment::is_awaited`]; `None` when it has closed its channel.
@@ -53,7 +85,7 @@ impl Core {
                 Ok(Ok(()))
             }
             Some(Flow::Barrier { barrier, intakes }) => match alignment.arrive(lane, intakes) {
-                Some(intakes) => self.cut(barrier, intakes),
+                Some(intakes) => self.reach(barrier, intakes),
                 None => Ok(Ok(())),
             },
             Some(flow) => self.handle(flow),
@@ -76,7 +108,18 @@ impl Core {
             Flow::Ended(partition) => self.pipeline.merge_mut().end(partition)?,
             Flow::Barrier { .. } => {}
         }
-        Ok(self.drain())
+        self.advance()
+    }
+
+    /// Judges what can be judged, and then makes the cut for which that was waited.
+    fn advance(&mut self) -> Result<Result<(), Stopped>, JobError> {
+        if self.drain().is_err() {
+            return Ok(Err(Stopped));
+        }
+        match self.cut.take_if(|_| !self.pipeline.is_waiting()) {
+            Some(cut) => self.hand_over(cut),
+            None => Ok(Ok(())),
+        }
     }
 
     fn drain(&mut self) -> Result<(), Stopped> {
@@ -112,15 +155,16 @@ impl Core {
         for probe in probes {
             ask(self, probe)?;
         }
-        critic.try_for_each(|batch| self.teach(LearnerInput::Critic(batch)))
+        critic.try_for_each(|batch| self.teach(LearnerInput::Critic(batch)))?;
+        outputs.baseline_batches.into_iter().try_for_each(|batch| self.teach(LearnerInput::Baseline(batch)))
     }
 
     fn teach(&self, input: LearnerInput) -> Result<(), Stopped> {
         self.learner.send(input).map_err(|_| Stopped)
     }
 
-    /// All lanes stand at the barrier: hand over what the checkpoint will hold, and go on.
-    fn cut(
+    /// All lanes stand at the barrier.
+    fn reach(
         &mut self,
         barrier: Arc<Barrier>,
         intakes: Vec<(Partition, IntakeState)>,
@@ -131,9 +175,13 @@ impl Core {
                 false => self.pipeline.merge_mut().set_active(change.partition)?,
             }
         }
-        if self.drain().is_err() {
-            return Ok(Err(Stopped));
-        }
+        self.cut = Some(Cut { barrier, intakes });
+        self.advance()
+    }
+
+    /// All before the cut is judged: hand over what the checkpoint will hold, and go on.
+    fn hand_over(&mut self, cut: Cut) -> Result<Result<(), Stopped>, JobError> {
+        let Cut { barrier, intakes } = cut;
         self.check_conservation(&barrier, &intakes)?;
         let number = barrier.number;
         let is_range_read = barrier.purpose == Purpose::RangeRead;

@@ -3,7 +3,7 @@
 //! It never blocks on a lane. What a lane cannot take yet waits here, and the partitions concerned are paused while the
 //! source goes on being polled.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -74,8 +74,8 @@ struct Reading {
     last_cut: Instant,
     /// Since when a lane has more waiting than it may.
     full_since: Option<Instant>,
-    /// Where a partition goes on whose next records retention has deleted.
-    gaps: BTreeMap<Partition, NextOffset>,
+    /// Where partitions go on whose next records retention has deleted, in the order in which that was found.
+    gaps: Vec<(Partition, NextOffset)>,
     /// Records behind the next cut, where a mark of the journal or a full count puts it.
     behind_cut: Vec<Records>,
     stage: Stage,
@@ -213,7 +213,7 @@ impl Feeder {
         let new = reading.ended.difference(&reading.told).copied();
         let new: Vec<Partition> = new.filter(|partition| reading.first_behind_cut(*partition).is_none()).collect();
         for partition in new {
-            self.pass_gap(reading, partition);
+            self.pass_gaps(reading, partition, None);
             reading.waiting[lane_of(partition, self.lanes.len())].push_back(LaneInput::RangeEnd(partition));
             reading.told.insert(partition);
         }
@@ -290,7 +290,7 @@ impl Feeder {
             }
             Polled::Nothing => {}
             Polled::Lost { partition, to, .. } => {
-                reading.gaps.insert(partition, to);
+                reading.gaps.push((partition, to));
             }
             Polled::RangeEnd(partition) => {
                 reading.ended.insert(partition);
@@ -331,7 +331,7 @@ impl Feeder {
         reading.behind_cut.extend([Some(behind_count), behind_mark].into_iter().flatten().filter(|r| !r.is_empty()));
         let Some(next) = records.next_offset() else { return };
         let count = records.len() as u64;
-        self.pass_gap(reading, partition);
+        self.pass_gaps(reading, partition, records.first_offset());
         self.position.insert(partition, next);
         let lane = lane_of(partition, self.lanes.len());
         reading.waiting[lane].push_back(LaneInput::Records(records));
@@ -346,9 +346,12 @@ impl Feeder {
         }
     }
 
-    /// A gap is part of the state together with what comes after it.
-    fn pass_gap(&mut self, reading: &mut Reading, partition: Partition) {
-        if let Some(to) = reading.gaps.remove(&partition) {
+    /// A gap is part of the state together with what comes after it, the record `first`; and not before, for what lies before
+    /// the gap may still wait for a cut.
+    fn pass_gaps(&mut self, reading: &mut Reading, partition: Partition, first: Option<Offset>) {
+        let is_passed =
+            |(gap, to): &(Partition, NextOffset)| *gap == partition && first.is_none_or(|first| !to.is_past(first));
+        for (_, to) in reading.gaps.extract_if(.., |gap| is_passed(gap)) {
             self.position.insert(partition, to);
             reading.waiting[lane_of(partition, self.lanes.len())].push_back(LaneInput::Gap(partition, to));
         }
@@ -387,7 +390,7 @@ impl Reading {
             records_since_cut: 0,
             last_cut: clock::instant(),
             full_since: None,
-            gaps: BTreeMap::new(),
+            gaps: Vec::new(),
             behind_cut: Vec::new(),
             stage: Stage::Reading,
         }

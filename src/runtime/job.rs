@@ -86,6 +86,8 @@ const LANE_QUEUE: usize = 8;
 /// Batches on the way to the learner.
 const LEARNER_QUEUE: usize = 32;
 const WRITER_QUEUE: usize = 64;
+/// Fits on the way back: judging waits for one before it asks for the next but one, so the learner never waits here.
+const FITS_QUEUE: usize = 2;
 
 /// A job on its threads.
 pub struct Job {
@@ -287,21 +289,29 @@ impl Tail {
         let board = spec.board;
         let (learner_sender, learner_receiver) = bounded(LEARNER_QUEUE);
         let (parts_sender, parts_receiver) = bounded(1);
+        let (fits_sender, fits_receiver) = bounded(FITS_QUEUE);
+        if let Some(fit) = begin.fit_in_flight {
+            // There is room: nothing has been sent yet.
+            let _ = fits_sender.send(fit);
+        }
         let (writer_sender, writer_receiver) = bounded(WRITER_QUEUE);
         let (sealed_sender, sealed_receiver) = bounded::<messages::Sealed>(1);
         let core = Core {
             pipeline: begin.pipeline,
             lanes,
             learner: learner_sender,
+            fits: fits_receiver,
             writer: writer_sender,
             gauges,
             board: Arc::clone(&board),
+            cut: None,
         };
         let trainer = Trainer {
             learner: begin.learner,
             validation: Validation::new(spec.validation, Arc::clone(&spec.encoder.catalog), begin.validation),
             input: learner_receiver,
             parts: parts_sender,
+            fits: fits_sender,
             board: Arc::clone(&board),
         };
         let writer = Writer {

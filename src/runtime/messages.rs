@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::batch::{Batch, CriticBatch};
+use crate::batch::{BaselineBatch, Batch, CriticBatch};
 use crate::decode::DeadLetter;
 use crate::learner::{Counters, Parts};
 use crate::pipeline::{IntakeState, PipelineState};
@@ -84,6 +84,8 @@ pub enum LearnerInput {
     /// What to ask the policy before the next batch.
     Probe(Probe),
     Critic(CriticBatch),
+    /// The answer is a fit.
+    Baseline(BaselineBatch),
     Barrier(u64),
 }
 

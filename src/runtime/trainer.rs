@@ -9,6 +9,7 @@ use super::board::Board;
 use super::messages::{Learned, LearnerInput};
 use crate::clock::Stopwatch;
 use crate::learner::Learner;
+use crate::score::NetworkFit;
 use crate::telemetry::declared;
 use crate::validation::Validation;
 
@@ -17,6 +18,7 @@ pub struct Trainer {
     pub validation: Validation,
     pub input: Receiver<LearnerInput>,
     pub parts: Sender<Learned>,
+    pub fits: Sender<NetworkFit>,
     pub board: Arc<Board>,
 }
 
@@ -34,6 +36,12 @@ impl Trainer {
                 }
                 LearnerInput::Critic(batch) => {
                     self.learner.learn_critic(&batch).map_err(JobError::Learner)?;
+                }
+                LearnerInput::Baseline(batch) => {
+                    let fit = self.learner.learn_baseline(&batch).map_err(JobError::Learner)?;
+                    if self.fits.send(fit).is_err() {
+                        return Ok(());
+                    }
                 }
                 LearnerInput::Barrier(number) => {
                     let stall = Stopwatch::start();

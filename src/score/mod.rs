@@ -5,13 +5,17 @@
 //! are measured by a fit over the generations up to g-2, and a fit is never undone, so the score of a unit is a
 //! function of the units before it.
 
+mod network;
 mod ridge;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::BaselineBatch;
 use crate::state::StateEncoder;
 use crate::trajectory::{Step, Trajectory};
 use crate::window::Score;
+pub use network::NetworkFit;
+use network::NetworkState;
 use ridge::{Fit, Moments, Samples};
 
 /// What is judged as one.
@@ -43,6 +47,18 @@ pub enum Baseline {
     Mean,
     /// Ridge regression on the state vector and [1, step, ln(1 + step)].
     Linear,
+    /// A network on the state vector and ln(1 + step), which the learner trains beside the policy.
+    Network,
+}
+
+/// What an advantage is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// The deviation of all that the baseline leaves unexplained.
+    Global,
+    /// What it leaves unexplained in such a context: else the filter picks contexts with much noise.
+    Context,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +66,7 @@ pub struct ScoreRules {
     pub unit: Unit,
     pub kind: ScoreKind,
     pub baseline: Baseline,
+    pub scale: Scale,
     /// In [0, 1].
     pub discount: f64,
     /// Rewards are clipped to this range before anything else (keep-the-best invites bots).
@@ -71,6 +88,17 @@ pub struct Scored {
     pub score: Option<Score>,
 }
 
+/// A second regression beside the first, over the same features and generations: |value - baseline|.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Spread {
+    settled: Moments,
+    previous: Moments,
+    current: Moments,
+    fit: Option<Fit>,
+    #[serde(skip)]
+    fresh: Samples,
+}
+
 /// Rewards to scores. Its state is part of every checkpoint.
 #[derive(Debug, Clone)]
 pub struct Scorer {
@@ -78,6 +106,9 @@ pub struct Scorer {
     state: ScorerState,
     /// Samples that belong to the current generation and have not been added to it; empty between two trajectories.
     fresh: Samples,
+    /// Samples of a generation that has ended, until they are fetched.
+    full: Option<BaselineBatch>,
+    network_dimension: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,19 +120,26 @@ pub struct ScorerState {
     previous: Moments,
     current: Moments,
     fit: Option<Fit>,
+    /// Of the sizes of what the fits left, with `scale = "context"`.
+    spread: Option<Spread>,
+    /// With `baseline = "network"`, in the place of all these.
+    network: Option<NetworkState>,
 }
 
 impl Scorer {
     pub fn new(rules: ScoreRules, encoder: &StateEncoder) -> Scorer {
         let dimension = match rules.baseline {
-            Baseline::None => 0,
+            Baseline::None | Baseline::Network => 0,
             Baseline::Mean => 1,
             Baseline::Linear => encoder.dimension() + 3,
         };
         let empty = Moments::new(dimension);
-        let state =
-            ScorerState { units: 0, settled: empty.clone(), previous: empty.clone(), current: empty, fit: None };
-        Scorer { rules, state, fresh: Samples::default() }
+        let network = rules.learns_network().then(NetworkState::new);
+        let (settled, previous) = (empty.clone(), empty.clone());
+        let spread = rules.learns_spread().then(|| Spread::new(dimension));
+        let state = ScorerState { units: 0, settled, previous, current: empty, fit: None, spread, network };
+        let network_dimension = NETWORK_FEATURES + encoder.dimension();
+        Scorer { rules, state, fresh: Samples::default(), full: None, network_dimension }
     }
 
     pub fn snapshot(&self) -> ScorerState {
@@ -110,7 +148,10 @@ impl Scorer {
 
     /// `false`, and nothing changes, when the state was made for features of another dimension.
     pub fn restore(&mut self, state: ScorerState) -> bool {
-        let fits = state.settled.dimension() == self.state.settled.dimension();
+        let fits = state.settled.dimension() == self.state.settled.dimension()
+            && state.spread.as_ref().map(Spread::dimension) == self.state.spread.as_ref().map(Spread::dimension)
+            && state.network.is_some() == self.state.network.is_some()
+            && state.network.as_ref().is_none_or(|network| network.is_sound(self.network_dimension));
         if fits {
             self.state = state;
         }
@@ -119,6 +160,26 @@ impl Scorer {
 
     pub fn unit(&self) -> Unit {
         self.rules.unit
+    }
+
+    /// Whether the next trajectory has to wait for a fit of the learner's.
+    pub fn is_waiting(&self) -> bool {
+        self.state.network.as_ref().is_some_and(NetworkState::is_waiting)
+    }
+
+    /// Takes the fit that it waits for; `false`, and nothing changes, for any other.
+    pub fn accept(&mut self, fit: NetworkFit) -> bool {
+        self.state.network.as_mut().is_some_and(|network| network.accept(fit))
+    }
+
+    /// The samples of a generation that has ended: once, and before the next trajectory.
+    pub fn take_generation(&mut self) -> Option<BaselineBatch> {
+        self.full.take()
+    }
+
+    /// The generation whose samples were fetched and whose fit has not come back.
+    pub fn fit_in_flight(&self) -> Option<u64> {
+        self.state.network.as_ref().and_then(NetworkState::in_flight)
     }
 
     /// Scores all units of a trajectory, in step order. `states` are its steps' state vectors.
@@ -146,6 +207,11 @@ impl Scorer {
         };
         // All at once: adding one sample costs a pass over all moments, and several share it.
         self.state.current.add(&mut self.fresh);
+        if let Some(spread) = &mut self.state.spread {
+            spread.current.add(&mut spread.fresh);
+        }
+        // A generation of the network's ends between two trajectories: there is the only place to wait.
+        self.full = self.state.network.as_mut().and_then(|network| network.close(self.rules.generation));
         scored
     }
 
@@ -195,13 +261,27 @@ impl Scorer {
             | (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::None) => Some(value),
             (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Mean | Baseline::Linear) => {
                 let features = self.features(states, step);
-                let advantage = self.state.fit.as_ref().map(|fit| fit.standardize(&features, value));
+                let advantage = self.state.fit.as_ref().map(|fit| {
+                    let left = value - fit.expected(&features);
+                    left / self
+                        .state
+                        .spread
+                        .as_mut()
+                        .map_or(fit.scale(), |spread| spread.of(&features, left, fit.scale()))
+                });
                 self.fresh.push(&features, value);
                 advantage
             }
+            (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Network) => {
+                let state = states.get(step).into_iter().flatten().copied();
+                // The logarithm alone: a network bends it where it must, and takes large numbers ill.
+                let features: Vec<f32> = [(step as f32).ln_1p()].into_iter().chain(state).collect();
+                let scale = self.rules.scale;
+                self.state.network.as_mut().and_then(|network| network.measure(&features, value, scale))
+            }
         };
         self.state.units += 1;
-        if self.state.units.is_multiple_of(self.rules.generation) {
+        if self.state.network.is_none() && self.state.units.is_multiple_of(self.rules.generation) {
             self.close_generation();
         }
         score
@@ -212,7 +292,7 @@ impl Scorer {
     fn features(&self, states: &[Vec<f32>], step: usize) -> Vec<f64> {
         let number = step as f64;
         match self.rules.baseline {
-            Baseline::None => Vec::new(),
+            Baseline::None | Baseline::Network => Vec::new(),
             Baseline::Mean => vec![1.0],
             Baseline::Linear => {
                 let state = states.get(step).into_iter().flatten().map(|value| f64::from(*value));
@@ -228,6 +308,66 @@ impl Scorer {
         state.previous = std::mem::replace(&mut state.current, Moments::new(state.settled.dimension()));
         if state.settled.count() > 0 {
             state.fit = Some(state.settled.solve(self.rules.ridge));
+        }
+        if let Some(spread) = &mut state.spread {
+            spread.close_generation(self.rules.ridge);
+        }
+    }
+}
+
+impl Spread {
+    fn new(dimension: usize) -> Spread {
+        let empty = Moments::new(dimension);
+        let (settled, previous) = (empty.clone(), empty.clone());
+        Spread { settled, previous, current: empty, fit: None, fresh: Samples::default() }
+    }
+
+    fn dimension(&self) -> usize {
+        self.settled.dimension()
+    }
+
+    /// The deviation to be expected in a context, which learns of what the baseline has left there.
+    fn of(&mut self, features: &[f64], left: f64, global: f64) -> f64 {
+        let scale = self.fit.as_ref().map_or(global, |fit| deviation_of(fit.expected(features), global));
+        self.fresh.push(features, left.abs());
+        scale
+    }
+
+    fn close_generation(&mut self, ridge: f64) {
+        self.current.add(&mut self.fresh);
+        self.settled.merge(&self.previous);
+        self.previous = std::mem::replace(&mut self.current, Moments::new(self.settled.dimension()));
+        if self.settled.count() > 0 {
+            self.fit = Some(self.settled.solve(ridge));
+        }
+    }
+}
+
+/// The deviation of a normal variable whose mean size this is, within a factor of ten of the deviation over all contexts: a
+/// regression may come out at nothing, or below.
+fn deviation_of(mean_size: f64, global: f64) -> f64 {
+    let deviation = mean_size * (std::f64::consts::PI / 2.0).sqrt();
+    if deviation.is_finite() { deviation.clamp(0.1 * global, 10.0 * global) } else { global }
+}
+
+/// Features of the network beside the state vector.
+const NETWORK_FEATURES: usize = 1;
+
+impl ScoreRules {
+    /// Whether there is a network to wait for: plain returns are measured from nothing.
+    pub fn learns_network(&self) -> bool {
+        self.has_baseline() && self.baseline == Baseline::Network
+    }
+
+    fn learns_spread(&self) -> bool {
+        let has_moments = matches!(self.baseline, Baseline::Mean | Baseline::Linear);
+        self.has_baseline() && has_moments && self.scale == Scale::Context
+    }
+
+    fn has_baseline(&self) -> bool {
+        match self.kind {
+            ScoreKind::Advantage | ScoreKind::SessionMean => true,
+            ScoreKind::Return | ScoreKind::Reward => false,
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct Moments {
 }
 
 /// Samples that wait to be added together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Samples {
     /// `[samples, dimension + BLOCK]`, row-major; zeros at the end of each row.
     features: Vec<f64>,
@@ -179,10 +179,14 @@ fn add_products_plainly(triangle: &mut [f64], features: &[f64], dimension: usize
 }
 
 impl Fit {
-    /// `(y - w.x) / scale`.
-    pub fn standardize(&self, features: &[f64], target: f64) -> f64 {
-        let expected: f64 = self.weights.iter().zip(features).map(|(weight, feature)| weight * feature).sum();
-        (target - expected) / self.scale
+    /// `w.x`.
+    pub fn expected(&self, features: &[f64]) -> f64 {
+        self.weights.iter().zip(features).map(|(weight, feature)| weight * feature).sum()
+    }
+
+    /// Standard deviation of what is left; never 0.
+    pub fn scale(&self) -> f64 {
+        self.scale
     }
 }
 
@@ -261,8 +265,8 @@ mod tests {
         let mut moments = Moments::new(3);
         (0..50).for_each(|_| add(&mut moments, &[1.0, 4.0, 0.0], 7.0));
         let fit = moments.solve(1e-3);
-        let score = fit.standardize(&[1.0, 4.0, 0.0], 7.0);
-        assert!(score.abs() < 1e-3 && fit.scale == 1.0, "{score} {fit:?}");
+        let left = 7.0 - fit.expected(&[1.0, 4.0, 0.0]);
+        assert!(left.abs() < 1e-3 && fit.scale == 1.0, "{left} {fit:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::catalog::Catalog;
 use crate::event::Decision;
+use crate::policy::Tensor;
 use crate::position::{Offset, Partition, Place};
 use crate::state::Pooling;
 use crate::time::EventTime;
@@ -40,7 +41,7 @@ fn scorer(rules: ScoreRules) -> Scorer {
 }
 
 fn rules(unit: Unit, kind: ScoreKind, baseline: Baseline) -> ScoreRules {
-    ScoreRules { unit, kind, baseline, discount: 0.5, clip: None, generation: 4, ridge: 1e-6 }
+    ScoreRules { unit, kind, baseline, scale: Scale::Global, discount: 0.5, clip: None, generation: 4, ridge: 1e-6 }
 }
 
 fn scores(scorer: &mut Scorer, rewards: &[f64]) -> Vec<Option<f32>> {
@@ -122,4 +123,72 @@ fn rewards_are_clipped_and_scores_beyond_f32_are_refused() {
     assert_eq!(scores(&mut clipped, &[1e300, -50.0]), [Some(2.0)]);
     let mut wild = scorer(rules(Unit::Trajectory, ScoreKind::Reward, Baseline::None));
     assert_eq!(scores(&mut wild, &[1e300]), [None]);
+}
+
+#[test]
+fn a_network_is_waited_for_between_two_trajectories_and_never_longer_than_it_must() {
+    let mut scorer = scorer(rules(Unit::Step, ScoreKind::Advantage, Baseline::Network));
+    let fit = |generation: u64, mean: f64| NetworkFit {
+        generation,
+        trunk: vec![Tensor::new("w", vec![2, 2], vec![0.0; 4]), Tensor::new("b", vec![2], vec![0.5, 1.0])],
+        mean,
+        deviation: 2.0,
+        scale: 4.0,
+    };
+    let mut asked = Vec::new();
+    for round in 0..4 {
+        assert!(!scorer.is_waiting(), "round {round}");
+        // Three steps: generations of four end after six, so that no trajectory is torn.
+        assert_eq!(scores(&mut scorer, &[1.0, 1.0, 1.0]), [None; 3], "no fit of two generations ago in round {round}");
+        asked.extend(scorer.take_generation());
+    }
+    assert_eq!(asked.iter().map(|batch| (batch.generation, batch.targets.len())).collect::<Vec<_>>(), [(0, 6), (1, 6)]);
+    assert_eq!(asked[0].features.len(), 6 * 2, "ln(1 + step) and the state");
+    assert!(scorer.is_waiting() && scorer.fit_in_flight() == Some(1));
+    assert!(!scorer.accept(fit(1, 0.0)), "not the fit of the generation before");
+    assert!(scorer.accept(fit(0, 3.0)) && !scorer.is_waiting());
+    // V = 3 + 2 * .5; the return of the last step is 12.
+    assert_eq!(scores(&mut scorer, &[12.0])[0], Some((12.0 - 4.0) / 4.0));
+}
+
+#[test]
+fn a_network_scorer_goes_on_from_a_copy_and_refuses_one_of_another_kind() {
+    let rules = |baseline| rules(Unit::Step, ScoreKind::Advantage, baseline);
+    let mut network = scorer(rules(Baseline::Network));
+    scores(&mut network, &[1.0, 2.0, 3.0]);
+    let mut copy = scorer(rules(Baseline::Network));
+    assert!(copy.restore(network.snapshot()));
+    assert_eq!(copy.snapshot(), network.snapshot());
+    assert!(!scorer(rules(Baseline::None)).restore(network.snapshot()));
+    assert!(!scorer(rules(Baseline::Network)).restore(scorer(rules(Baseline::None)).snapshot()));
+}
+
+/// Half of the contexts are noisy. Measured by one spread, all that stands out stands out there.
+#[test]
+fn a_spread_for_each_context_does_not_pick_the_noisy_ones() {
+    let share_of_noisy = |scale: Scale| {
+        let mut scorer = scorer(ScoreRules {
+            scale,
+            generation: 200,
+            ..rules(Unit::Trajectory, ScoreKind::Advantage, Baseline::Linear)
+        });
+        let mut found: Vec<(f32, bool)> = Vec::new();
+        let mut noise = 7_u64;
+        for round in 0..4_000 {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let uniform = (noise >> 40) as f64 / (1u64 << 24) as f64 - 0.5;
+            let is_noisy = round % 2 == 1;
+            let (context, size) = if is_noisy { (1.0, 5.0) } else { (0.0, 1.0) };
+            let scored = scorer.score(&trajectory(&[10.0 + size * uniform]), &[vec![context]]);
+            found.extend(
+                scored.iter().filter_map(|unit| Some((unit.score?.value(), is_noisy))).filter(|_| round > 1_000),
+            );
+        }
+        found.sort_by(|left, right| right.0.total_cmp(&left.0));
+        let best = &found[..found.len() / 10];
+        best.iter().filter(|(_, is_noisy)| *is_noisy).count() as f64 / best.len() as f64
+    };
+    let (global, context) = (share_of_noisy(Scale::Global), share_of_noisy(Scale::Context));
+    assert!(global > 0.99, "{global}");
+    assert!((context - 0.5).abs() < 0.1, "{context}");
 }

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::assemble::SessionRules;
 use crate::catalog::Catalog;
-use crate::checkpoint::{RealDisk, SettingsDigests};
+use crate::checkpoint::RealDisk;
 use crate::decode::{Decoder, Mapping};
 use crate::live::Sessions;
 use crate::pipeline::Intake;
 use crate::policy::{Head, Policy, Tensor};
 use crate::position::{NextOffset, Offset, Partition};
-use crate::publish::{Draft, Lineage, Publication, Serving, StateShape, read, write_to};
+use crate::publish::{Draft, Publication, StateShape, read, write_to};
 use crate::state::{Pooling, StateEncoder};
 use crate::time::Span;
 
@@ -50,30 +50,6 @@ fn publication(draft: Draft) -> Publication {
     read(&RealDisk, &out).unwrap()
 }
 
-fn draft(policy: Policy, items: &[&str], encoder: &StateEncoder, item_embeddings: Option<Vec<f32>>) -> Draft {
-    Draft {
-        version: 7,
-        policy,
-        items: items.iter().copied().map(Arc::from).collect(),
-        item_embeddings,
-        state: StateShape::of(encoder),
-        serving: Serving { temperature: 1.0, tilt: 0.0 },
-        lineage: Lineage {
-            parent: None,
-            checkpoint: 1,
-            digest: String::new(),
-            platform: String::new(),
-            log: String::new(),
-            offsets: BTreeMap::new(),
-            settings: SettingsDigests::default(),
-            kappa: 0.1,
-            threshold: None,
-            counters: BTreeMap::new(),
-        },
-        evaluation: None,
-    }
-}
-
 /// Logits are the state's first number times 1, 2, 3, .. for the items in turn.
 fn linear(items: &[&str], encoder: &StateEncoder) -> Publication {
     let inputs = encoder.dimension();
@@ -85,7 +61,7 @@ fn linear(items: &[&str], encoder: &StateEncoder) -> Publication {
         Tensor::new("item_vectors", vec![items.len(), 1], (1..=items.len()).map(|number| number as f32).collect()),
     ];
     let policy = Policy::new(inputs, Head::Learned { dimension: 1 }, tensors, None).unwrap();
-    publication(draft(policy, items, encoder, None))
+    publication(Draft::of_nobody(policy, items, encoder))
 }
 
 /// The state vectors of each session as training sees them, in the order of its decisions.
@@ -304,7 +280,10 @@ fn a_gaussian_policy_prefers_what_is_near_its_mean() {
     ];
     let policy = Policy::new(1, Head::Gaussian { dimension: 2 }, tensors, None).unwrap();
     let embeddings = encoder.catalog.embeddings().to_vec();
-    let publication = publication(draft(policy, &["near", "far"], &encoder, Some(embeddings)));
+    let publication = publication(Draft {
+        item_embeddings: Some(embeddings),
+        ..Draft::of_nobody(policy, &["near", "far"], &encoder)
+    });
     let recommender = Recommender::new(publication, &StateShape::of(&encoder), None).unwrap();
     let situation = Situation { state: vec![1.0], candidates: None };
     let choices = recommender.choose(&situation, 2, &mut Draw::BestFirst).unwrap();

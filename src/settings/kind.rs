@@ -54,11 +54,8 @@ pub enum Kind {
     Words,
     /// `host:port` to listen on, or `"off"`.
     Address,
-    /// One of `now`; those of `later` are known names that this version does not have yet.
-    Choice {
-        now: &'static [&'static str],
-        later: &'static [&'static str],
-    },
+    /// One of these names.
+    Choice(&'static [&'static str]),
     /// `{ env = "NAME" }` or `{ file = "PATH" }`, never the secret itself.
     Secret,
     /// Free keys with dots in them, and texts: handed to another program as they are.
@@ -147,7 +144,7 @@ impl Kind {
                 Some(text) if text == OFF || text.parse::<SocketAddr>().is_ok() => Ok(value.clone()),
                 Some(_) | None => refused("write an IP address and a port, as in \"127.0.0.1:8077\", or \"off\""),
             },
-            Kind::Choice { now, later } => choice(value, now, later),
+            Kind::Choice(names) => choice(value, names),
             Kind::Secret => secret(value),
             Kind::Properties => properties(value),
             Kind::Open => match value.as_table() {
@@ -179,7 +176,7 @@ impl Kind {
             Kind::Path => "a path".into(),
             Kind::Words => "a list of texts".into(),
             Kind::Address => "an address to listen on, or \"off\"".into(),
-            Kind::Choice { now, later: _ } => format!("one of {}", quoted(now)),
+            Kind::Choice(names) => format!("one of {}", quoted(names)),
             Kind::Secret => "{ env = \"NAME\" } or { file = \"PATH\" }".into(),
             Kind::Properties => "a table of texts, numbers and flags".into(),
             Kind::Open => "a table".into(),
@@ -304,15 +301,12 @@ fn words(value: &Value) -> Result<Value, Refusal> {
     Ok(Value::Array(texts.into_iter().map(Value::from).collect()))
 }
 
-fn choice(value: &Value, now: &[&str], later: &[&str]) -> Result<Value, Refusal> {
+fn choice(value: &Value, names: &[&str]) -> Result<Value, Refusal> {
     let Some(text) = value.as_str() else { return Err(REFUSED) };
-    if now.contains(&text) {
+    if names.contains(&text) {
         return Ok(value.clone());
     }
-    if later.contains(&text) {
-        return refused(format!("\"{text}\" is not built yet; use {} for now", quoted(now)));
-    }
-    match super::hint::nearest(text, now.iter().copied()) {
+    match super::hint::nearest(text, names.iter().copied()) {
         Some(near) => refused(format!("did you mean \"{near}\"?")),
         None => Err(REFUSED),
     }

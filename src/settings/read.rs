@@ -49,17 +49,7 @@ pub fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 pub fn number_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum NumberOrWord {
-        Number(f64),
-        Word(String),
-    }
-    match NumberOrWord::deserialize(deserializer)? {
-        NumberOrWord::Number(number) => Ok(Some(number)),
-        NumberOrWord::Word(word) if word == OFF => Ok(None),
-        NumberOrWord::Word(word) => Err(D::Error::custom(format!("{word} is neither a number nor \"{OFF}\""))),
-    }
+    number_or(deserializer, OFF)
 }
 
 pub fn replay_ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReplayRatio, D::Error> {
@@ -70,8 +60,18 @@ pub fn tilt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tilt, D::Error
     Ok(number_or_auto(deserializer)?.map_or(Tilt::Auto, Tilt::Fixed))
 }
 
+/// `None`: learned.
+pub fn sigma<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    number_or(deserializer, "learned")
+}
+
 /// `None`: auto.
 fn number_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    number_or(deserializer, "auto")
+}
+
+/// `None`: the word.
+fn number_or<'de, D: Deserializer<'de>>(deserializer: D, none: &str) -> Result<Option<f64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum NumberOrWord {
@@ -79,8 +79,8 @@ fn number_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f
         Word(String),
     }
     match NumberOrWord::deserialize(deserializer)? {
-        NumberOrWord::Number(ratio) => Ok(Some(ratio)),
-        NumberOrWord::Word(word) if word == "auto" => Ok(None),
-        NumberOrWord::Word(word) => Err(D::Error::custom(format!("{word} is neither a number nor \"auto\""))),
+        NumberOrWord::Number(number) => Ok(Some(number)),
+        NumberOrWord::Word(word) if word == none => Ok(None),
+        NumberOrWord::Word(word) => Err(D::Error::custom(format!("{word} is neither a number nor \"{none}\""))),
     }
 }

@@ -78,7 +78,7 @@ fn of_kind(kind: &Kind) -> Map<String, Json> {
             json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string", "minLength": 1 } }] })
         }
         Kind::Address => json!({ "type": "string", "pattern": format!("^({OFF}|.+:[0-9]{{1,5}})$") }),
-        Kind::Choice { now, later: _ } => json!({ "enum": now }),
+        Kind::Choice(names) => json!({ "enum": names }),
         Kind::Secret => json!({
             "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
             "properties": { "env": { "type": "string" }, "file": { "type": "string" } },

@@ -15,7 +15,7 @@ use super::secret::Secret;
 pub use crate::filter::{ReplayRatio, WarmUp};
 pub use crate::kafka::RetentionGap;
 pub use crate::learner::Tilt;
-pub use crate::score::{Baseline, ScoreKind, Unit};
+pub use crate::score::{Baseline, Scale, ScoreKind, Unit};
 use crate::time::Span;
 
 /// `[kafka]`
@@ -190,6 +190,7 @@ pub struct Score {
     pub kind: ScoreKind,
     pub discount: f64,
     pub baseline: Baseline,
+    pub scale: Scale,
     pub generation: u64,
     pub ridge: f64,
 }
@@ -214,6 +215,9 @@ pub struct Filter {
     pub curriculum_ess: f64,
     pub drift: DriftTest,
     pub drift_threshold: f64,
+    /// `None`: off.
+    #[serde(deserialize_with = "read::number_or_off")]
+    pub noise_gate: Option<f64>,
     pub buffer: usize,
     pub propensity_power: f64,
 }
@@ -240,6 +244,9 @@ pub struct Learner {
     pub policy: Policy,
     pub hidden: Vec<usize>,
     pub item_dimension: usize,
+    /// `None`: learned.
+    #[serde(deserialize_with = "read::sigma")]
+    pub sigma: Option<f64>,
     pub learning_rate: f64,
     pub batch: usize,
     pub objective: Objective,

@@ -64,8 +64,8 @@ const fn number(bounds: Bounds) -> Kind {
     Kind::Number { bounds }
 }
 
-const fn one_of(now: &'static [&'static str]) -> Kind {
-    Kind::Choice { now, later: &[] }
+const fn one_of(names: &'static [&'static str]) -> Kind {
+    Kind::Choice(names)
 }
 
 const fn structural(name: &'static str, kind: Kind, default: Option<&'static str>, purpose: &'static str) -> Setting {
@@ -128,8 +128,9 @@ pub const TABLE: &[Setting] = &[
 
     structural("score.kind", one_of(&["advantage", "session_mean", "return", "reward"]), Some(r#""advantage""#), "What the filter compares; session_mean = the mean advantage of a step's session."),
     structural("score.discount", number(Bounds::from_to(0.0, 1.0)), Some("0.99"), "Discount of the return."),
-    structural("score.baseline", Kind::Choice { now: &["none", "mean", "linear"], later: &["network"] }, Some(r#""linear""#), "What an advantage is measured from."),
-    structural("score.generation", count(1, 10_000_000), Some("1_000"), "Units per generation of the baseline; a unit uses the fit of two generations ago."),
+    structural("score.baseline", one_of(&["none", "mean", "linear", "network"]), Some(r#""linear""#), "What an advantage is measured from; network = learned beside the policy (64-64)."),
+    structural("score.scale", one_of(&["global", "context"]), Some(r#""global""#), "What an advantage is divided by: one spread of what the baseline leaves, or the spread to be expected in the step's own context."),
+    structural("score.generation", count(1, 10_000_000), Some("1_000"), "Units per generation of the baseline; a unit uses the fit of two generations ago. With baseline = \"network\" a generation is kept until it is full: at most 100_000."),
     tunable("score.ridge", number(Bounds::above(0.0, 1e9)), Some("1.0"), "Regularization of the linear baseline."),
 
     structural("filter.unit", one_of(&["step", "trajectory"]), Some(r#""step""#), "What is admitted or filtered as a whole."),
@@ -144,12 +145,14 @@ pub const TABLE: &[Setting] = &[
     tunable("filter.curriculum_ess", number(Bounds::above(0.0, 1.0)), Some("0.05"), "Effective share of 320 units that curriculum = \"ess\" holds."),
     tunable("filter.drift", one_of(&["off", "page-hinkley"]), Some(r#""off""#), "Test on the scores' mean that shortens the window when it has moved."),
     tunable("filter.drift_threshold", number(Bounds::from_to(1.0, 1e6)), Some("50.0"), "Summed deviation, in standard deviations, at which it has."),
+    tunable("filter.noise_gate", Kind::NumberOr { bounds: Bounds::from_to(-1e6, 1e6), word: "off" }, Some(r#""off""#), "Least score that is admitted, however few reach it: standard deviations above the baseline, with score.kind = \"advantage\"."),
     structural("filter.buffer", count(1, 10_000_000), Some("20_000"), "Admitted steps that are kept for reuse."),
     tunable("filter.propensity_power", number(Bounds::from_to(-1.0, 1.0)), Some("0.0"), "Admitted steps weigh their logged propensity to this power; 0 = all alike, whatever the log says."),
 
     structural("learner.policy", one_of(&["gaussian", "softmax"]), Some(r#""gaussian""#), "Over item embeddings, or over item ids."),
     structural("learner.hidden", Kind::Counts { min: 1, max: 4_096, len_max: 8 }, Some("[128, 128]"), "Widths of the hidden layers."),
     structural("learner.item_dimension", count(1, 1_024), Some("32"), "Length of the learned item vectors of the softmax policy."),
+    structural("learner.sigma", Kind::NumberOr { bounds: Bounds::from_to(0.01, 7.0), word: "learned" }, Some(r#""learned""#), "Spread of the gaussian policy in every dimension; learned = from 1 on."),
     tunable("learner.learning_rate", number(Bounds::above(0.0, 1.0)), Some("1e-3"), "Step size of Adam."),
     structural("learner.batch", count(1, 65_536), Some("256"), "Steps in a batch."),
     tunable("learner.objective", one_of(&["drpo", "drpo-exp", "adaptive-bc", "remoteness", "bc", "apg", "asymre", "awr", "crr", "iql", "bppo"]), Some(r#""drpo""#), "What is maximized over the admitted steps; the baselines from \"remoteness\" on want filter.kappa = 1."),
@@ -161,7 +164,7 @@ pub const TABLE: &[Setting] = &[
     tunable("learner.bppo_clip", number(Bounds::from_to(0.001, 0.999)), Some("0.2"), "How far from 1 bppo lets the ratio to the behavior go."),
     tunable("learner.bppo_warmup", count(0, 1_000_000_000), Some("500"), "Updates in which bppo only imitates, to know the behavior."),
     tunable("learner.remoteness_rate", number(Bounds::from_to(0.0, 1e6)), Some("1.0"), "How fast remoteness fades repulsion out (lambda)."),
-    tunable("learner.remoteness_start", number(Bounds::from_to(0.0, 1e6)), Some("1.0"), "Distance at which that begins: mean squared z, or -log pi for softmax."),
+    tunable("learner.remoteness_start", number(Bounds::from_to(0.0, 1e6)), Some("0.0"), "Distance at which that begins: mean squared z, or -log pi for softmax."),
     tunable("learner.remoteness_width", number(Bounds::above(0.0, 1e6)), Some("1.0"), "Distance in which it fades by e^-lambda."),
     tunable("learner.weight_decay", number(Bounds::from_to(0.0, 100.0)), Some("0.3"), "Decoupled weight decay."),
     tunable("learner.clip_norm", number(Bounds::above(0.0, 1e6)), Some("1.0"), "Largest global norm of a gradient."),

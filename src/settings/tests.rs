@@ -196,7 +196,7 @@ fn a_refused_value_comes_with_what_is_accepted_and_what_to_do() {
             "one of \"advantage\", \"session_mean\", \"return\", \"reward\"",
             "did you mean \"return\"?",
         ),
-        ("score.baseline=network", "one of \"none\"", "\"network\" is not built yet"),
+        ("score.baseline=networks", "one of \"none\"", "did you mean \"network\"?"),
         ("mapping=3", "a table", "the default"),
         ("kafka.properties={ a = [1] }", "a table of texts", "give \"a\" as a text"),
     ];
@@ -393,7 +393,7 @@ fn example(kind: Kind) -> Vec<String> {
         Kind::Path => one("path"),
         Kind::Words => one("word"),
         Kind::Address => vec!["[::1]:0".to_owned(), "off".to_owned()],
-        Kind::Choice { now, later: _ } => now.iter().map(|name| (*name).to_owned()).collect(),
+        Kind::Choice(names) => names.iter().map(|name| (*name).to_owned()).collect(),
         Kind::Secret => one("{ env = \"S\" }"),
         Kind::Properties => one("{ \"a.b\" = \"c\" }"),
         Kind::Open => one("{ a = 1 }"),

@@ -11,7 +11,8 @@ use super::problem::{Origin, Problem, shown};
 use super::raw;
 use super::secret::{MASK, Secret, is_secret_property};
 use super::sections::{
-    ClientCertificate, Decisions, Filter, Kafka, Login, Sasl, SaslMechanism, Security, SecurityProtocol, Settings,
+    Baseline, ClientCertificate, Decisions, Filter, Kafka, Login, Sasl, SaslMechanism, Score, Security,
+    SecurityProtocol, Settings,
 };
 use super::table::Setting;
 
@@ -38,6 +39,9 @@ const RESERVED: &[(&str, &str)] = &[
     ("ssl.key.password", "set kafka.key_password instead, so that it stays out of the file"),
 ];
 
+/// Units of a generation that wait for the network to learn from them.
+const NETWORK_GENERATION_MAX: u64 = 100_000;
+
 /// What checking needs besides the settings themselves: where each value came from, and the environment for secrets.
 pub struct Checker<'a> {
     pub leaves: &'a BTreeMap<&'static str, Leaf>,
@@ -48,6 +52,7 @@ pub struct Checker<'a> {
 impl Checker<'_> {
     pub fn settings(&mut self, raw: raw::Settings, effective: super::Effective) -> Settings {
         self.filter(&raw.filter);
+        self.score(&raw.score);
         self.pointer("catalog.item", &raw.catalog.item);
         self.pointer("catalog.embedding", &raw.catalog.embedding);
         Settings {
@@ -74,6 +79,16 @@ impl Checker<'_> {
             publish: raw.publish,
             serve: raw.serve,
             effective,
+        }
+    }
+
+    fn score(&mut self, score: &Score) {
+        if score.baseline == Baseline::Network && score.generation > NETWORK_GENERATION_MAX {
+            self.refuse(
+                "score.generation",
+                format!("at most {NETWORK_GENERATION_MAX} with score.baseline = \"network\""),
+                "lower it: the units of a generation are kept until it is full".into(),
+            );
         }
     }
 

@@ -55,6 +55,7 @@ declare! {
     CLOSED_STEPS Counter => "sluicebox_closed_steps_total" "Steps of those trajectories.";
 
     MERGING_UNITS Gauge => "sluicebox_merging_units" "Units that wait for other partitions.";
+    BASELINE_WAIT Histogram SHORT => "sluicebox_baseline_wait_seconds" "Time that judging waited for a fit of the network behind the baseline of the scores.";
     ADMITTED_UNITS Counter => "sluicebox_admitted_units_total" "Units that were admitted.";
     FILTERED_UNITS Counter => "sluicebox_filtered_units_total" "Units that were filtered out.";
     HELD_UNITS Counter => "sluicebox_held_units_total" "Units that came while the window was filling up.";

@@ -189,14 +189,22 @@ pub fn format_storage_as(directory: &Path, id: &str) {
     assert!(output.status.success(), "could not format: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Of every broker of the tests. Their events are years old: with the default retention a broker would delete them half a
+/// minute after its start, in the middle of a test.
+pub const COMMON: &str = "\
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=1000
+broker.heartbeat.interval.ms=200
+auto.create.topics.enable=false
+log.retention.ms=-1
+";
+
 fn write_properties(directory: &Path, (port, controller_port): (u16, u16), (passwords_port, more): (u16, String)) {
     let passwords = match passwords_port {
         0 => String::new(),
         port => format!(",SASL://127.0.0.1:{port}"),
     };
     let logs = directory.join("data");
-    // The events of the tests are years old: with the default retention the broker would delete them half a minute after
-    // its start, in the middle of a test.
     let properties = format!(
         "process.roles=broker,controller
 node.id=1
@@ -212,12 +220,7 @@ offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
-group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=1000
-broker.heartbeat.interval.ms=200
-auto.create.topics.enable=false
-log.retention.ms=-1
-{more}
+{COMMON}{more}
 ",
         logs.display()
     );

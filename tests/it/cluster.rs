@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::broker::{cluster_id, data_directory, format_storage_as, free_port, java};
+use crate::broker::{COMMON, cluster_id, data_directory, format_storage_as, free_port, java};
 use crate::processes::spawn_tied;
 
 const NODES: usize = 3;
@@ -117,7 +117,6 @@ fn write_properties(directory: &Path, node: usize, port: u16, controllers: &[u16
     let voter = |(node, port): (usize, &u16)| format!("{}@{}:{port}", node + 1, host(node));
     let voters: Vec<String> = controllers.iter().enumerate().map(voter).collect();
     let (host, controller) = (host(node), controllers[node]);
-    // The events of the tests are years old: with the default retention they would be deleted in the middle of a test.
     let properties = format!(
         "process.roles=broker,controller
 node.id={}
@@ -136,12 +135,7 @@ offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=3
 transaction.state.log.min.isr=2
 transaction.state.log.num.partitions=1
-group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=1000
-broker.heartbeat.interval.ms=200
-auto.create.topics.enable=false
-log.retention.ms=-1
-",
+{COMMON}",
         node + 1,
         voters.join(","),
         directory.join("data").display()

@@ -83,6 +83,26 @@ fn a_crash_is_invisible_with_baselines_steps_and_embeddings_too() {
     }
 }
 
+/// A fit of the network comes back from the learner's thread: where a kill finds it must not matter.
+#[test]
+fn a_crash_is_invisible_to_a_baseline_that_the_learner_has_to_answer() {
+    let log = repository(LOG);
+    let mut more = vec!["--file", &log, "--partitions", "3"];
+    for setting in ["filter.unit=step", "score.kind=advantage", "score.baseline=network", "score.scale=context"] {
+        more.extend(["--set", setting]);
+    }
+    more.extend([
+        "--set",
+        "score.generation=100",
+        "--set",
+        "filter.noise_gate=0.2",
+        "--set",
+        "learner.replay_ratio=0.1",
+    ]);
+    let report = proof(12, 5, &more);
+    assert_proven(&report, 12);
+}
+
 /// What is asked of a tilted policy depends on its critic, and so on where the critic's batches stand among the questions.
 #[test]
 fn a_crash_is_invisible_to_a_tilted_policy_and_its_validation() {

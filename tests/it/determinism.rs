@@ -121,7 +121,10 @@ fn peak(output: &Output) -> u64 {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let statuses = text.lines().filter_map(|line| line.strip_prefix("sluicebox-status "));
     let queued = statuses.map(|status| serde_json::from_str::<Value>(status).unwrap()["queued_trajectories"].as_u64());
-    queued.flatten().max().unwrap_or_default()
+    queued
+        .map(|queued| queued.unwrap_or_else(|| panic!("no such figure: {text}")))
+        .max()
+        .unwrap_or_else(|| panic!("it said nothing: {text}"))
 }
 
 #[test]

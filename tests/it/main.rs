@@ -14,6 +14,7 @@ mod docs;
 mod evaluate;
 mod experiment;
 mod failures;
+mod format;
 mod kafka_cluster;
 mod kafka_consumer;
 mod kafka_faults;

@@ -80,6 +80,54 @@ fn simulated_events_are_loaded_checked_and_refused_as_they_should() {
     assert_eq!(parse(&output)["ok"], false);
 }
 
+/// What the help promises of the simulated log, looked up in the log itself.
+#[test]
+fn the_simulators_options_say_who_serves_and_the_same_seed_writes_the_same_bytes() {
+    let (_kept, place) = temporary();
+    let write = |name: &str, more: &[&str]| {
+        let file = place(name);
+        let mut arguments = vec!["simulate", "--file", &file, "--events", "4000", "--seed", "3", "--json"];
+        arguments.extend(["--set", "simulate.items=200", "--set", "simulate.clusters=20"]);
+        arguments.extend(more);
+        let report = json_of(&arguments);
+        (
+            report,
+            fs::read_to_string(&file).unwrap_or_else(|_| String::from_utf8_lossy(&fs::read(&file).unwrap()).into()),
+        )
+    };
+    let fields = |text: &str, field: &str| -> Vec<f64> {
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter_map(|line| line[field].as_f64()).collect()
+    };
+    let clean = ["--bad-records", "0"];
+    let (_, medium) = write("medium", &[&["--regime", "medium"][..], &clean].concat());
+    let (_, again) = write("again", &[&["--regime", "medium"][..], &clean].concat());
+    assert!(medium == again, "the same seed and settings");
+
+    // The random recommender gives every item one chance in 200; the others nearly never exactly that.
+    let random = |text: &str| {
+        let propensities = fields(text, "propensity");
+        propensities.iter().filter(|p| **p == 0.005).count() as f64 / propensities.len() as f64
+    };
+    let (_, extreme) = write("extreme", &[&["--regime", "extreme"][..], &clean].concat());
+    let (_, noisy) = write("noisy", &[&["--regime", "medium", "--noise", "0.8"][..], &clean].concat());
+    for (text, expected) in [(&medium, 0.3), (&extreme, 0.9), (&noisy, 0.3 + 0.7 * 0.8)] {
+        assert!((random(text) - expected).abs() < 0.08, "{} and not {expected}", random(text));
+    }
+
+    let at_the_ends = |text: &str| {
+        let rewards = fields(text, "value");
+        rewards.iter().filter(|reward| **reward == 0.0 || **reward == 1.0).count() as f64 / rewards.len() as f64
+    };
+    let (_, lucky) = write("lucky", &[&["--reward-noise", "1"][..], &clean].concat());
+    assert!(at_the_ends(&medium) < 0.3 && at_the_ends(&lucky) > 0.5, "noise of 1 is clipped at both ends");
+
+    let (report, broken) = write("broken", &["--bad-records", "0.2"]);
+    let unreadable = broken.lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).count();
+    assert!(report["bad_records"].as_u64() > Some(200) && unreadable > 50, "{report:#}");
+    assert!(failure_of(["simulate", "--file", &place("x"), "--noise", "1.5"], 78).contains("noise_share"));
+}
+
 #[test]
 fn a_topic_that_is_not_keyed_by_user_is_warned_of() {
     let bootstrap = broker::shared().bootstrap();

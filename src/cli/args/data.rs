@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::SettingsFrom;
 
@@ -58,13 +58,30 @@ pub struct Check {
     pub json: bool,
 }
 
+/// The mixtures of the paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Regime {
+    /// 10 % expert, 60 % popular, 30 % random
+    Medium,
+    /// 5 % expert, 5 % popular, 90 % random
+    Extreme,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sluicebox simulate --file events.jsonl.gz --events 100000
   sluicebox simulate -c configs/demo.toml --topic events
+  sluicebox simulate --file hard.jsonl --regime extreme --noise 0.8 --reward-noise 0.5
+  sluicebox simulate --file moved.jsonl --set simulate.drift_after=4h --set simulate.drift_strength=1
 
-The simulator's own settings stand under [simulate].")]
+Sessions are served by an expert, a popular and a random recommender (regime medium: 10, 60 and
+30 %; extreme: 5, 5 and 90 %), and every decision carries the probability with which its
+recommender chose. The same seed and settings write the same bytes. What else can be set under
+[simulate]: catalog (items, dimension, clusters), people and sessions (users, sessions, steps_min,
+steps_max, end_share), delayed feedback (feedback_after, delayed_share, delayed_after,
+delayed_max), disorder, repeated records, watermarks, drift of taste (drift_after, drift_length,
+drift_strength). configs/demo.toml writes out every one of them with its default.")]
 pub struct Simulate {
     #[command(flatten)]
     pub settings: SettingsFrom,
@@ -80,6 +97,18 @@ pub struct Simulate {
     /// Events to write [default: as the section simulate says]
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
+    /// Who serves: shares of expert, popular and random recommender [default: as the section simulate says]
+    #[arg(long, value_enum, value_name = "REGIME")]
+    pub regime: Option<Regime>,
+    /// Share of sessions that the random recommender serves whatever the regime says, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub noise: Option<f64>,
+    /// Standard deviation of the noise on a reward, which is then clipped to 0..1
+    #[arg(long, value_name = "SD")]
+    pub reward_noise: Option<f64>,
+    /// Broken records per decision
+    #[arg(long, value_name = "SHARE")]
+    pub bad_records: Option<f64>,
     /// Events per second [default: as the section simulate says]
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,

@@ -1,5 +1,6 @@
 //! The learner as a whole, against arithmetic that shares nothing with it.
 
+mod baseline;
 mod critic;
 mod estimators;
 mod gradients;

@@ -453,3 +453,32 @@ fn the_broker_hears_of_a_position_only_when_it_is_sealed() {
     case.commit = true;
     check(&case, &[read(&[3, 1]), Told::Complete]);
 }
+
+#[test]
+fn a_gap_is_told_after_what_lies_before_it_and_before_what_lies_behind_it() {
+    let case = Case::new(&[(&[], 9)], &[]);
+    let (lane, told) = unbounded();
+    let (_seal, sealed) = unbounded();
+    let mut feeder = case.feeder(&Default::default(), &Default::default(), vec![lane], sealed);
+    let mut reading = Reading::new(1);
+    let records = |offset: u64| {
+        let mut run = Run::new(Partition(0));
+        run.push((Offset::from_count(offset), None), None, Some(b"{}"), std::iter::empty());
+        Records::whole(run)
+    };
+    // Records wait for a cut when the source finds, twice, that those behind them are gone.
+    reading.behind_cut = vec![records(0), records(5)];
+    reading.gaps = [3, 8].map(|to| (Partition(0), NextOffset::boundary(to))).to_vec();
+    feeder.release_waiting(&mut reading);
+    feeder.hand_over(&mut reading, records(8));
+    feeder.flush(&mut reading);
+    let told: Vec<(bool, u64)> = told
+        .try_iter()
+        .map(|input| match input {
+            LaneInput::Gap(_, to) => (true, to.raw()),
+            LaneInput::Records(records) => (false, records.first_offset().unwrap().raw()),
+            LaneInput::Barrier(_) | LaneInput::RangeEnd(_) | LaneInput::Finish => panic!("nothing has ended"),
+        })
+        .collect();
+    assert_eq!(told, [(false, 0), (true, 3), (false, 5), (true, 8), (false, 8)]);
+}

@@ -26,6 +26,7 @@ use crate::runtime::messages::{
 };
 use crate::runtime::writer::{DEAD_LETTERS, DECISIONS, DeadLetters, Writer};
 use crate::runtime::{JobError, Stopped};
+use crate::score::NetworkFit;
 use crate::source::{LogIdentity, Run};
 
 pub const STATE: &str = "/data/state";
@@ -55,6 +56,7 @@ pub struct Life {
     student: Student,
     for_student: Receiver<LearnerInput>,
     learned: Sender<Learned>,
+    fits: Sender<NetworkFit>,
     writer: Writer,
     for_writer: Receiver<WriterInput>,
     next_for_writer: Option<WriterInput>,
@@ -68,6 +70,8 @@ pub struct Life {
 pub enum Turn {
     Lane(usize),
     Core(usize),
+    /// The core again, with a fit for which it has waited.
+    Fit,
     Student,
     Writer,
     /// The writer again, with a checkpoint.
@@ -78,6 +82,7 @@ struct Beginning {
     intakes: BTreeMap<Partition, Intake>,
     pipeline: Pipeline,
     student: Student,
+    fit_in_flight: Option<NetworkFit>,
     meta: Meta,
     parent: Option<Sequence>,
     side_files: Option<BTreeMap<String, End>>,
@@ -118,9 +123,20 @@ impl Life {
         let (learner, for_student) = unbounded();
         let (writer, for_writer) = unbounded();
         let (learned, parts) = unbounded();
+        let (fits, fits_receiver) = unbounded();
+        begin.fit_in_flight.into_iter().for_each(|fit| fits.send(fit).unwrap());
         let (sealed_sender, sealed) = unbounded();
         let gauges = Arc::new(Gauges::new(setup.partitions.iter().copied()));
-        let core = Core { pipeline: begin.pipeline, lanes, learner, writer, gauges, board: Arc::clone(&board) };
+        let core = Core {
+            pipeline: begin.pipeline,
+            lanes,
+            learner,
+            fits: fits_receiver,
+            writer,
+            gauges,
+            board: Arc::clone(&board),
+            cut: None,
+        };
         let writer = Writer {
             store,
             parent: begin.parent,
@@ -143,6 +159,7 @@ impl Life {
             student: begin.student,
             for_student,
             learned,
+            fits,
             in_use: writer.hold(),
             writer,
             for_writer,
@@ -176,7 +193,12 @@ impl Life {
     pub fn turns(&mut self) -> Vec<Turn> {
         let lanes = (0..self.workers.len()).filter(|lane| !self.inputs[*lane].is_empty()).map(Turn::Lane);
         let mut turns: Vec<Turn> = lanes.collect();
-        let is_ready = |lane: &usize| self.alignment.is_awaited(*lane) && !self.core.lanes[*lane].is_empty();
+        let is_waiting = self.core.is_waiting();
+        if is_waiting && !self.core.fits.is_empty() {
+            turns.push(Turn::Fit);
+        }
+        let is_ready =
+            |lane: &usize| !is_waiting && self.alignment.is_awaited(*lane) && !self.core.lanes[*lane].is_empty();
         turns.extend((0..self.workers.len()).filter(is_ready).map(Turn::Core));
         if !self.for_student.is_empty() {
             turns.push(Turn::Student);
@@ -203,9 +225,14 @@ impl Life {
                 let flow: Flow = self.core.lanes[lane].try_recv().unwrap();
                 heard(self.core.step(&mut self.alignment, lane, Some(flow))?)
             }
+            Turn::Fit => {
+                let fit = self.core.fits.try_recv().unwrap();
+                heard(self.core.accept(fit)?)
+            }
             Turn::Student => match self.for_student.try_recv().unwrap() {
                 LearnerInput::Batch(batch) => self.student.update(&batch),
                 LearnerInput::Probe(_) | LearnerInput::Critic(_) => panic!("nobody asked for these"),
+                LearnerInput::Baseline(batch) => self.fits.send(self.student.learn_baseline(&batch)).unwrap(),
                 LearnerInput::Barrier(barrier) => {
                     let (parts, counters) = (self.student.export(), self.student.counters());
                     self.learned.send(Learned { barrier, parts, counters, validation: Default::default() }).unwrap();
@@ -252,6 +279,7 @@ impl Beginning {
                 intakes: start.clone().into_iter().map(intake).collect(),
                 pipeline: setup.new_pipeline(),
                 student: Student::new(setup),
+                fit_in_flight: None,
                 meta: meta(),
                 parent: None,
                 side_files: None,
@@ -264,10 +292,15 @@ impl Beginning {
         meta.restarts += 1;
         let intake =
             |(partition, state)| (partition, Intake::restore(partition, state, decoder(), setup.sessions).unwrap());
+        let pipeline = setup.restored_pipeline(content.pipeline);
+        let student = Student::restore(setup, &learned);
+        let fit_in_flight = student.fit();
+        assert_eq!(fit_in_flight.as_ref().map(|fit| fit.generation), pipeline.fit_in_flight());
         Beginning {
             intakes: content.intakes.into_iter().map(intake).collect(),
-            pipeline: setup.restored_pipeline(content.pipeline),
-            student: Student::restore(setup, &learned),
+            pipeline,
+            student,
+            fit_in_flight,
             meta,
             parent: Some(sealed.sequence),
             side_files: Some(sealed.manifest.facts.side_files),

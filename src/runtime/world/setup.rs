@@ -11,7 +11,7 @@ use crate::filter::{BufferRules, Curriculum, FilterRules, ReplayRatio, WarmUp};
 use crate::learner::{LearnerSettings, PolicyKind, Vectors};
 use crate::pipeline::{ActionForm, Pipeline, PipelineRules, PipelineState};
 use crate::position::Partition;
-use crate::score::{Baseline, ScoreKind, ScoreRules, Scorer, Unit};
+use crate::score::{Baseline, Scale, ScoreKind, ScoreRules, Scorer, Unit};
 use crate::state::{Pooling, StateEncoder};
 use crate::time::Span;
 
@@ -138,8 +138,9 @@ fn score_rules(dice: &mut Dice) -> ScoreRules {
         baseline: if is_plain {
             Baseline::None
         } else {
-            dice.pick(&[Baseline::None, Baseline::Mean, Baseline::Linear])
+            dice.pick(&[Baseline::None, Baseline::Mean, Baseline::Linear, Baseline::Network])
         },
+        scale: dice.pick(&[Scale::Global, Scale::Context]),
         discount: 0.875,
         clip: None,
         generation: 5,
@@ -154,6 +155,7 @@ fn pipeline_rules(dice: &mut Dice) -> PipelineRules {
         curriculum: Curriculum::Fixed,
         seed: 1,
         drift_threshold: None,
+        noise_gate: if is_plain { None } else { dice.pick(&[None, Some(0.5)]) },
         window: dice.between(4, 20) as usize,
         max_age: if is_plain { None } else { Some(Span::from_millis(200)) },
         level_rate: 0.05,

@@ -1,7 +1,7 @@
 //! The same records with the same journal, read by a process to which nothing ever happens: one loop, no threads' turns,
 //! no barriers, no checkpoints, and the partitions one after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::broker::Broker;
@@ -12,6 +12,7 @@ use crate::pipeline::{Intake, Observed, Outputs, Pipeline};
 use crate::position::{NextOffset, Partition, Position};
 use crate::runtime::JournalEntry;
 use crate::runtime::content::{self, Content};
+use crate::score::NetworkFit;
 
 /// What a process has been given up to a cut, kept on the broker's side.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +56,7 @@ pub fn digest(setup: &Setup, broker: &Broker, account: &Account) -> Digest {
             .collect(),
         pipeline: setup.new_pipeline(),
         student: Student::new(setup),
+        fits: VecDeque::new(),
         read: BTreeMap::new(),
     };
     for entry in &account.journal {
@@ -79,6 +81,7 @@ struct Process {
     intakes: BTreeMap<Partition, Intake>,
     pipeline: Pipeline,
     student: Student,
+    fits: VecDeque<NetworkFit>,
     read: BTreeMap<Partition, usize>,
 }
 
@@ -124,9 +127,17 @@ impl Process {
     }
 
     fn drain(&mut self) {
-        let mut outputs = Outputs::default();
-        self.pipeline.drain(&mut outputs);
-        outputs.batches.iter().for_each(|batch| self.student.update(batch));
+        loop {
+            let mut outputs = Outputs::default();
+            self.pipeline.drain(&mut outputs);
+            outputs.batches.iter().for_each(|batch| self.student.update(batch));
+            self.fits.extend(outputs.baseline_batches.iter().map(|batch| self.student.learn_baseline(batch)));
+            if !self.pipeline.is_waiting() {
+                return;
+            }
+            let fit = self.fits.pop_front().expect("what is waited for has been asked for");
+            assert!(self.pipeline.accept(fit), "fits come in the order in which they are wanted");
+        }
     }
 
     fn digest(&mut self) -> Digest {
