@@ -46,6 +46,8 @@ pub(super) fn consumer(connection: &Connection, group: &str) -> Result<BaseConsu
         ("fetch.wait.max.ms", "50"),
         ("queued.max.messages.kbytes", "32768"),
         ("fetch.error.backoff.ms", "100"),
+        // A partition whose queue was full is asked for again as soon as there is room; the default is a second.
+        ("fetch.queue.backoff.ms", "5"),
         ("check.crcs", "true"),
     ];
     for (key, value) in defaults {
