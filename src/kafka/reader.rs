@@ -45,6 +45,9 @@ pub(super) fn consumer(connection: &Connection, group: &str) -> Result<BaseConsu
     let defaults = [
         ("fetch.wait.max.ms", "50"),
         ("queued.max.messages.kbytes", "32768"),
+        // An answer holds 50 MiB at most, and the next request begins one partition further: with more than fit into one
+        // answer the last ones would starve, and the merge with them.
+        ("fetch.message.max.bytes", "262144"),
         ("fetch.error.backoff.ms", "100"),
         // A partition whose queue was full is asked for again as soon as there is room; the default is a second.
         ("fetch.queue.backoff.ms", "5"),

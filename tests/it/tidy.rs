@@ -88,6 +88,26 @@ fn every_module_says_what_it_is_for() {
     }
 }
 
+#[test]
+fn every_mutation_still_fits_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for entry in fs::read_dir(root.join("tests/mutants")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        for section in text.split("\n--- a/").skip(1) {
+            let file = fs::read_to_string(root.join(section.lines().next().unwrap())).unwrap();
+            for hunk in section.split("\n@@ ").skip(1) {
+                let before = hunk.lines().skip(1).filter(|line| !line.starts_with('+'));
+                let before: String = before.map(|line| format!("\n{}", line.get(1..).unwrap_or_default())).collect();
+                assert!(format!("\n{file}").contains(&before), "{} does not apply any more", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} hunks");
+}
+
 fn mentions(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -28,6 +28,8 @@ use crate::source::{Bounds, LogIdentity, Range};
 const PARTITIONS: u32 = 8;
 /// Records between two cuts.
 const BETWEEN: u64 = 10_000;
+/// Of event time, after the sessions have begun: what comes in the same moment is handled at once.
+const EVENTS_PER_SECOND: u64 = 20_000;
 /// Event time in which all sessions begin: well within the gap that would end them.
 const BEGINNING_MS: u64 = 400_000;
 
@@ -161,7 +163,7 @@ impl World {
         for _ in 0..BETWEEN {
             self.events += 1;
             let session = self.events.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.sessions.max(1);
-            let time = BEGINNING_MS + 1_000 + self.events / 1_000;
+            let time = BEGINNING_MS + 1_000 + self.events * 1_000 / EVENTS_PER_SECOND;
             let World { workload, intakes, events, .. } = self;
             let line = workload.lone_feedback(session, time, *events);
             let clocks = Clocks::start();

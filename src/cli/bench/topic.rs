@@ -33,7 +33,9 @@ const QUEUE: usize = 8;
 
 /// Writes the log, and answers how many records it has.
 pub fn write(settings: &Settings, shape: Shape, events: u64) -> Result<u64, Failure> {
-    let connection = plan::connection(settings);
+    let mut connection = plan::connection(settings);
+    // Batches of a hundred and some records, as producers of events make them, and not of thousands.
+    connection.properties.insert("batch.size".to_owned(), "65536".to_owned());
     let topic = settings.kafka.topic().map_err(|error| error.exit().because(error))?;
     let failed = |error: crate::kafka::KafkaError| job_failure(JobError::Source(error.into()));
     create_topic(&connection, topic, PARTITIONS).map_err(failed)?;
