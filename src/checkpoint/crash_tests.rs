@@ -81,7 +81,7 @@ fn live(disk: &ModelledDisk, promises: &mut Promises, last: u64) -> Result<(), E
             log.append(&line)?;
         }
         let side_files = BTreeMap::from([(String::from(SIDE_FILE), log.sync()?)]);
-        store.seal(sequence, &parts(sequence), Facts { parent, side_files, ..Facts::default() })?;
+        store.seal(sequence, &mut (parts(sequence), Facts { parent, side_files, ..Facts::default() }))?;
         promises.sealed = Some(sequence);
         parent = Some(sequence);
         if sequence == PINNED {
@@ -215,9 +215,9 @@ fn nothing_is_tried_again_after_a_failed_sync() {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let mut store = Store::open(shared, Path::new(STATE), keep(2)).unwrap();
         disk.trouble_at(change, Trouble::Refuse(libc::EIO));
-        if store.seal(Sequence(1), &parts(Sequence(1)), Facts::default()).is_err() {
+        if store.seal(Sequence(1), &mut (parts(Sequence(1)), Facts::default())).is_err() {
             let before = disk.changes();
-            let again = store.seal(Sequence(2), &parts(Sequence(2)), Facts::default());
+            let again = store.seal(Sequence(2), &mut (parts(Sequence(2)), Facts::default()));
             assert!(matches!(&again, Err(Error::AfterFailure { .. })), "error at change {change}: {again:?}");
             assert_eq!(disk.changes(), before, "error at change {change}: the disk was touched again");
         }
@@ -231,7 +231,7 @@ fn a_full_disk_is_named_with_the_attempt_and_the_path() {
     let mut store = Store::open(shared, Path::new(STATE), keep(2)).unwrap();
     // The draft directory, the file `policy`, and then the first write.
     disk.trouble_at(3, Trouble::Refuse(libc::ENOSPC));
-    let error = store.seal(Sequence(7), &parts(Sequence(7)), Facts::default()).unwrap_err();
+    let error = store.seal(Sequence(7), &mut (parts(Sequence(7)), Facts::default())).unwrap_err();
     let Error::Seal { source, .. } = &error else { panic!("{error:?}") };
     let Error::Disk { source: cause, .. } = &**source else { panic!("{error:?}") };
     assert_eq!(error.to_string(), "could not seal checkpoint 7");

@@ -12,6 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Checksum([u8; 32]);
 
+impl From<blake3::Hash> for Checksum {
+    fn from(hash: blake3::Hash) -> Checksum {
+        Checksum(*hash.as_bytes())
+    }
+}
+
 /// The digest of a state: of the whole, and of each named section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
@@ -46,9 +52,15 @@ impl DigestBuilder {
 
     /// Adds a canonical encoding to the section `name`; a name used again extends its section.
     pub fn section(&mut self, name: &str, content: &[u8]) -> &mut DigestBuilder {
-        let hasher = self.sections.entry(String::from(name)).or_default();
-        take_in(hasher, content);
+        self.open_section(name, content.len()).update(content);
         self
+    }
+
+    /// The same for an encoding of `length` bytes that is yet to be written.
+    pub fn open_section(&mut self, name: &str, length: usize) -> &mut blake3::Hasher {
+        let hasher = self.sections.entry(String::from(name)).or_default();
+        take_in_length(hasher, length);
+        hasher
     }
 
     /// Adds tensors to the section `name`. They are sorted by their names: two equal networks may list them

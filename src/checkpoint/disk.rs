@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{Attempted, Error};
+use super::manifest::PartSeal;
 
 /// Bytes handed to the disk at once: small enough that a full disk shows in the middle of a part, not after it.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -113,6 +114,68 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<(), 
     disk.rename(&draft, path).during("rename to", path)?;
     let parent = parent(path);
     disk.sync_directory(parent).during("make durable the directory", parent)
+}
+
+/// A new file that is written piece by piece, and hashed on the way.
+pub(super) struct NewFile<'a> {
+    path: &'a Path,
+    file: Box<dyn DiskFile>,
+    /// Not yet handed to the disk.
+    waiting: Vec<u8>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+    /// What the disk said to the first write that failed: encoders have no words of their own for that.
+    refusal: Option<io::Error>,
+}
+
+impl NewFile<'_> {
+    pub(super) fn create<'a>(disk: &dyn Disk, path: &'a Path) -> Result<NewFile<'a>, Error> {
+        let file = disk.create(path).during("create", path)?;
+        let (waiting, hasher) = (Vec::with_capacity(CHUNK_BYTES), blake3::Hasher::new());
+        Ok(NewFile { path, file, waiting, hasher, bytes: 0, refusal: None })
+    }
+
+    /// Makes durable what `encoded` says has been written; the name is not, until its directory is synced.
+    pub(super) fn finish(mut self, encoded: io::Result<()>) -> Result<PartSeal, Error> {
+        let outcome = encoded.and_then(|()| self.hand_over());
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal).during("write to", self.path);
+        }
+        outcome.during("encode", self.path)?;
+        self.file.sync().during("make durable", self.path)?;
+        Ok(PartSeal { bytes: self.bytes, blake3: self.hasher.finalize().into() })
+    }
+
+    fn hand_over(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.hasher.update(&self.waiting);
+        self.bytes += self.waiting.len() as u64;
+        let outcome = self.file.write(&self.waiting);
+        self.waiting.clear();
+        outcome.map_err(|refusal| {
+            let kind = refusal.kind();
+            self.refusal.get_or_insert(refusal);
+            kind.into()
+        })
+    }
+}
+
+impl Write for NewFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = CHUNK_BYTES - self.waiting.len();
+        let taken = &bytes[..bytes.len().min(room)];
+        self.waiting.extend_from_slice(taken);
+        if self.waiting.len() == CHUNK_BYTES {
+            self.hand_over()?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes a new file and makes its content durable; its name is not, until its directory is synced.

@@ -39,7 +39,7 @@ fn what_was_sealed_is_loaded_by_the_next_process() {
     // Larger than one write.
     let large = Parts { state: (0..3_000_000_u32).map(|index| (index * index) as u8).collect(), ..parts(Sequence(1)) };
     for sequence in (1..=4).map(Sequence) {
-        store.seal(sequence, &large, Facts::default()).unwrap();
+        store.seal(sequence, &mut (large.clone(), Facts::default())).unwrap();
     }
     let mut names: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -222,7 +222,7 @@ fn a_failed_seal_is_told_and_final() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
     let mut store = Store::open(real(), &state, keep(2)).unwrap();
-    let mut seal = || store.seal(Sequence(1), &parts(Sequence(1)), Facts::default()).map(|_| ());
+    let mut seal = || store.seal(Sequence(1), &mut (parts(Sequence(1)), Facts::default())).map(|_| ());
     fs::remove_dir(&state).unwrap();
     fs::write(&state, "in the way").unwrap();
     let error = seal().unwrap_err();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::appendix::End;
 use super::digest::{Checksum, Digest};
 use super::load::Flaw;
-use super::{Part, Parts, Sequence};
+use super::{Part, Sequence};
 use crate::position::{Partition, Position};
 
 /// The format that this program writes. A change in the meaning of any part is a new format.
@@ -109,12 +109,7 @@ struct Origin {
 }
 
 impl Manifest {
-    pub fn new(sequence: Sequence, parts: &Parts, facts: Facts) -> Manifest {
-        let parts = PartSeals {
-            policy: PartSeal::of(&parts.policy),
-            optimizer: PartSeal::of(&parts.optimizer),
-            state: PartSeal::of(&parts.state),
-        };
+    pub fn new(sequence: Sequence, parts: PartSeals, facts: Facts) -> Manifest {
         let created_by = format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         Manifest { format: FORMAT, sequence, created_by, facts, parts, checksum: String::new() }
     }
@@ -190,12 +185,6 @@ impl PartSeals {
             Part::Optimizer => self.optimizer,
             Part::State => self.state,
         }
-    }
-}
-
-impl PartSeal {
-    fn of(content: &[u8]) -> PartSeal {
-        PartSeal { bytes: content.len() as u64, blake3: Checksum::of(content) }
     }
 }
 

@@ -37,6 +37,7 @@ mod rot_tests;
 mod machine_tests;
 
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,14 @@ pub struct Parts {
     pub policy: Vec<u8>,
     pub optimizer: Vec<u8>,
     pub state: Vec<u8>,
+}
+
+/// Whoever has a checkpoint to write. The parts are asked for one after the other and go to the disk as they are encoded: a
+/// large state need not lie in memory a second time.
+pub trait Encode {
+    fn encode(&mut self, part: Part, file: &mut dyn io::Write) -> io::Result<()>;
+    /// What is to be said about the parts that have been written.
+    fn facts(&mut self) -> Facts;
 }
 
 /// The name of one part, which is the name of its file.
@@ -106,12 +115,17 @@ impl fmt::Display for Part {
     }
 }
 
-impl Parts {
-    pub fn content(&self, part: Part) -> &[u8] {
-        match part {
-            Part::Policy => &self.policy,
-            Part::Optimizer => &self.optimizer,
-            Part::State => &self.state,
-        }
+/// What has been encoded already.
+impl Encode for (Parts, Facts) {
+    fn encode(&mut self, part: Part, file: &mut dyn io::Write) -> io::Result<()> {
+        file.write_all(match part {
+            Part::Policy => &self.0.policy,
+            Part::Optimizer => &self.0.optimizer,
+            Part::State => &self.0.state,
+        })
+    }
+
+    fn facts(&mut self) -> Facts {
+        self.1.clone()
     }
 }

@@ -45,7 +45,7 @@ fn disk_with(count: u64) -> ModelledDisk {
     let disk = ModelledDisk::new();
     let mut store = store_on(&disk);
     for sequence in (1..=count).map(Sequence) {
-        store.seal(sequence, &parts(sequence), facts()).unwrap();
+        store.seal(sequence, &mut (parts(sequence), facts())).unwrap();
     }
     disk
 }
@@ -69,7 +69,7 @@ fn flaw_of_the_second(disk: &ModelledDisk, place: &str) -> Flaw {
 #[test]
 fn what_was_sealed_is_what_is_loaded() {
     let disk = ModelledDisk::new();
-    let sealed = store_on(&disk).seal(Sequence(7), &parts(Sequence(7)), facts()).unwrap();
+    let sealed = store_on(&disk).seal(Sequence(7), &mut (parts(Sequence(7)), facts())).unwrap();
     let loaded = store_on(&disk).load_newest().unwrap();
     assert_eq!(loaded.passed_over, []);
     assert_eq!(loaded.newest, Some((sealed.clone(), parts(Sequence(7)))));
@@ -159,7 +159,7 @@ fn a_rotten_checkpoint_is_passed_over_set_aside_and_its_number_is_free_again() {
     assert_eq!(loaded.passed_over, [PassedOver { sequence: Sequence(3), flaw: Flaw::PartChecksum(Part::State) }]);
     assert!(disk.files().contains_key(&path("broken-3/state")), "the evidence was to be kept");
 
-    store.seal(Sequence(3), &parts(Sequence(3)), facts()).unwrap();
+    store.seal(Sequence(3), &mut (parts(Sequence(3)), facts())).unwrap();
     let loaded = store.load_newest().unwrap();
     assert_eq!((newest(&loaded), loaded.passed_over), (Some(Sequence(3)), Vec::new()));
 }
@@ -210,7 +210,7 @@ fn a_pruned_checkpoint_goes_with_whatever_was_put_into_it() {
     let disk = disk_with(3);
     disk.create_directory(&path("checkpoint-1/deep")).unwrap();
     disk.create(&path("checkpoint-1/deep/file")).unwrap();
-    store_on(&disk).seal(Sequence(4), &parts(Sequence(4)), facts()).unwrap();
+    store_on(&disk).seal(Sequence(4), &mut (parts(Sequence(4)), facts())).unwrap();
     assert!(disk.files().keys().all(|file| !file.starts_with(path("checkpoint-1"))));
     assert!(disk.look_up(&path("discarded-1")).unwrap().is_none());
 }
@@ -223,15 +223,15 @@ fn pinned_checkpoints_and_those_in_use_are_never_pruned() {
     let holds = store.holds();
     let (hold, again) = (holds.hold(Sequence(2)), holds.hold(Sequence(2)));
     for sequence in (4..=8).map(Sequence) {
-        store.seal(sequence, &parts(sequence), facts()).unwrap();
+        store.seal(sequence, &mut (parts(sequence), facts())).unwrap();
     }
     assert_eq!(store.sequences().unwrap(), [1, 2, 6, 7, 8].map(Sequence));
     drop(hold);
-    store.seal(Sequence(9), &parts(Sequence(9)), facts()).unwrap();
+    store.seal(Sequence(9), &mut (parts(Sequence(9)), facts())).unwrap();
     assert_eq!(store.sequences().unwrap(), [1, 2, 7, 8, 9].map(Sequence), "it is still in use by one more");
     drop(again);
     store.unpin(Sequence(1)).unwrap();
-    store.seal(Sequence(10), &parts(Sequence(10)), facts()).unwrap();
+    store.seal(Sequence(10), &mut (parts(Sequence(10)), facts())).unwrap();
     assert_eq!(store.sequences().unwrap(), [8, 9, 10].map(Sequence));
     assert!(matches!(store.pin(Sequence(1)), Err(Error::Absent { sequence: Sequence(1), .. })));
 }
@@ -241,11 +241,11 @@ fn of_broken_checkpoints_too_only_the_last_are_kept() {
     let disk = disk_with(1);
     let mut store = store_on(&disk);
     for sequence in (2..=9).map(Sequence) {
-        store.seal(sequence, &parts(sequence), facts()).unwrap();
+        store.seal(sequence, &mut (parts(sequence), facts())).unwrap();
         disk.tamper(&path(&format!("checkpoint-{sequence}/state")), |content| content[0] ^= 1);
         assert_eq!(newest(&store.load_newest().unwrap()), Some(Sequence(1)));
     }
-    store.seal(Sequence(10), &parts(Sequence(10)), facts()).unwrap();
+    store.seal(Sequence(10), &mut (parts(Sequence(10)), facts())).unwrap();
     let broken = |number: u64| disk.look_up(&path(&format!("broken-{number}"))).unwrap().is_some();
     assert_eq!((1..=10).filter(|&number| broken(number)).collect::<Vec<_>>(), [7, 8, 9]);
 }
@@ -255,7 +255,7 @@ fn a_number_is_never_given_twice_nor_backwards() {
     let disk = disk_with(3);
     for sequence in [Sequence(2), Sequence(3)] {
         let before = disk.files();
-        let error = store_on(&disk).seal(sequence, &parts(sequence), facts()).unwrap_err();
+        let error = store_on(&disk).seal(sequence, &mut (parts(sequence), facts())).unwrap_err();
         let Error::Seal { source, .. } = error else { panic!("{error:?}") };
         assert!(matches!(*source, Error::Taken { newest: Sequence(3), .. }), "{source:?}");
         assert_eq!(disk.files(), before);
@@ -322,7 +322,7 @@ fn a_reader_beside_the_owner_never_sees_a_fault() {
     let sealing = std::thread::spawn(move || {
         let mut store = Store::open(Arc::new(owner), Path::new(STATE), keep(1)).unwrap();
         for sequence in (2..=400).map(Sequence) {
-            store.seal(sequence, &parts(sequence), facts()).unwrap();
+            store.seal(sequence, &mut (parts(sequence), facts())).unwrap();
         }
     });
     let mut last = Sequence(1);

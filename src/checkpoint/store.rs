@@ -6,11 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Disk, ensure_directory, remove_file_if_there, remove_tree, write_file};
+use super::disk::{Disk, NewFile, ensure_directory, remove_file_if_there, remove_tree, write_file};
 use super::error::{Attempted, Error};
 use super::load::{self, BROKEN, CHECKPOINT, DISCARDED, DRAFT, Loaded, MANIFEST, PINNED, Sealed, path_of, sequences};
-use super::manifest::{Facts, Manifest};
-use super::{Part, Parts, Sequence};
+use super::manifest::{Manifest, PartSeals};
+use super::{Encode, Part, Sequence};
 
 /// The checkpoints of a state directory that this process has claimed.
 #[derive(Debug)]
@@ -75,11 +75,11 @@ impl Store {
 
     /// Makes a checkpoint durable, then prunes. When this returns, the next `load_newest` finds this checkpoint or a
     /// newer one, whatever happens to the machine. An error is final: every later call is refused.
-    pub fn seal(&mut self, sequence: Sequence, parts: &Parts, facts: Facts) -> Result<Sealed, Error> {
+    pub fn seal(&mut self, sequence: Sequence, content: &mut dyn Encode) -> Result<Sealed, Error> {
         if self.failed {
             return Err(Error::AfterFailure { path: self.directory.clone() });
         }
-        let outcome = self.write(sequence, parts, facts).and_then(|sealed| self.prune().map(|()| sealed));
+        let outcome = self.write(sequence, content).and_then(|sealed| self.prune().map(|()| sealed));
         outcome.map_err(|source| {
             self.failed = true;
             Error::Seal { sequence, source: Box::new(source) }
@@ -120,7 +120,7 @@ impl Store {
         }
     }
 
-    fn write(&self, sequence: Sequence, parts: &Parts, facts: Facts) -> Result<Sealed, Error> {
+    fn write(&self, sequence: Sequence, content: &mut dyn Encode) -> Result<Sealed, Error> {
         let disk = &*self.disk;
         if let Some(&newest) = self.sequences()?.last()
             && newest >= sequence
@@ -130,10 +130,18 @@ impl Store {
         let draft = path_of(&self.directory, DRAFT, sequence);
         remove_tree(disk, &draft)?;
         disk.create_directory(&draft).during("create the directory", &draft)?;
-        for part in Part::ALL {
-            write_file(disk, &draft.join(part.file_name()), parts.content(part))?;
-        }
-        let mut manifest = Manifest::new(sequence, parts, facts);
+        let mut write_part = |part: Part| {
+            let path = draft.join(part.file_name());
+            let mut file = NewFile::create(disk, &path)?;
+            let encoded = content.encode(part, &mut file);
+            file.finish(encoded)
+        };
+        let parts = PartSeals {
+            policy: write_part(Part::Policy)?,
+            optimizer: write_part(Part::Optimizer)?,
+            state: write_part(Part::State)?,
+        };
+        let mut manifest = Manifest::new(sequence, parts, content.facts());
         let path = draft.join(MANIFEST);
         write_file(disk, &path, &manifest.encode().map_err(io::Error::from).during("encode", &path)?)?;
         disk.sync_directory(&draft).during("make durable the directory", &draft)?;

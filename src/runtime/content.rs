@@ -9,6 +9,7 @@
 //! is not in the digest. A section that a newer version adds is passed over by name, not by position.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufWriter, Write};
 
 use postcard::experimental::serialized_size;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::journal::JournalEntry;
 use super::messages::Draft;
 use crate::assemble::LaneCounters;
-use crate::checkpoint::{self, Digest, DigestBuilder};
+use crate::checkpoint::{self, Digest, DigestBuilder, Encode, Facts, Part};
 use crate::learner;
 use crate::pipeline::{IntakeState, PipelineState, RecordCounters};
 use crate::position::{Partition, Position};
@@ -53,66 +54,95 @@ const PIPELINE: &str = "pipeline";
 const VALIDATION: &str = "validation";
 const META: &str = "meta";
 
-/// The state part and the digest.
-pub fn encode(content: &Content, meta: &Meta, learned: &learner::Parts) -> Result<(Vec<u8>, Digest), postcard::Error> {
-    let mut sections = Sections { state: Vec::new(), digest: DigestBuilder::new() };
+/// A checkpoint on its way to the disk.
+pub struct Sealing<'a> {
+    pub content: &'a Content,
+    pub meta: &'a Meta,
+    pub learned: &'a learner::Parts,
+    /// The digest comes to them with the state.
+    pub facts: Facts,
+}
+
+impl Encode for Sealing<'_> {
+    fn encode(&mut self, part: Part, file: &mut dyn Write) -> io::Result<()> {
+        match part {
+            Part::Policy => file.write_all(&self.learned.policy),
+            Part::Optimizer => file.write_all(&self.learned.optimizer),
+            Part::State => {
+                self.facts.digest = encode(self.content, self.meta, self.learned, file)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn facts(&mut self) -> Facts {
+        std::mem::take(&mut self.facts)
+    }
+}
+
+/// Writes the state part, and answers the digest.
+pub fn encode(content: &Content, meta: &Meta, learned: &learner::Parts, state: &mut dyn Write) -> io::Result<Digest> {
+    let mut sections = Sections { state, digest: DigestBuilder::new() };
     let has_validation = !content.validation.is_empty();
-    // Room for all at once: a buffer of hundreds of megabytes that grows is copied again and again, and giving back the old
-    // ones holds up whoever needs memory meanwhile.
-    let sizes = [
-        serialized_size(&content.intakes)?,
-        serialized_size(&content.pipeline)?,
-        serialized_size(meta)?,
-        if has_validation { serialized_size(&content.validation)? } else { 0 },
-    ];
-    sections.state.reserve_exact(sizes.iter().sum::<usize>() + HEADERS_MAX);
     sections.begin(if has_validation { 4 } else { 3 })?;
-    sections.write(LANES, sizes[0], &content.intakes, true)?;
-    sections.write(PIPELINE, sizes[1], &content.pipeline, true)?;
-    sections.write(META, sizes[2], meta, false)?;
+    sections.write(LANES, &content.intakes, true)?;
+    sections.write(PIPELINE, &content.pipeline, true)?;
+    sections.write(META, meta, false)?;
     if has_validation {
-        sections.write(VALIDATION, sizes[3], &content.validation, true)?;
+        sections.write(VALIDATION, &content.validation, true)?;
     }
     // The learner's parts name their tensors and are canonical: equal learners, equal bytes.
     sections.digest.section("policy", &learned.policy).section("optimizer", &learned.optimizer);
-    Ok((sections.state, sections.digest.finish()))
+    Ok(sections.digest.finish())
 }
 
-/// More than names and lengths of all sections need.
-const HEADERS_MAX: usize = 256;
-
 /// The state part while it is being written, and the digest of what is in it.
-struct Sections {
-    state: Vec<u8>,
+struct Sections<'a> {
+    state: &'a mut dyn Write,
     digest: DigestBuilder,
 }
 
-impl Sections {
-    fn begin(&mut self, count: usize) -> Result<(), postcard::Error> {
+/// Gathers the few bytes of every number, for the hash likes many at once.
+const GATHERED_BYTES: usize = 1 << 16;
+
+impl Sections<'_> {
+    fn begin(&mut self, count: usize) -> io::Result<()> {
         self.append(&count)
     }
 
-    /// A section of so many bytes.
-    fn write(
-        &mut self,
-        name: &str,
-        size: usize,
-        content: &impl Serialize,
-        is_digested: bool,
-    ) -> Result<(), postcard::Error> {
+    fn write(&mut self, name: &str, content: &impl Serialize, is_digested: bool) -> io::Result<()> {
+        let size = serialized_size(content).map_err(io::Error::other)?;
         self.append(name)?;
         self.append(&size)?;
-        let begin = self.state.len();
-        self.append(content)?;
-        if is_digested {
-            self.digest.section(name, &self.state[begin..]);
-        }
-        Ok(())
+        let hasher = is_digested.then(|| self.digest.open_section(name, size));
+        let section = Section { state: &mut *self.state, hasher };
+        let mut section = BufWriter::with_capacity(GATHERED_BYTES, section);
+        postcard::to_io(content, &mut section).map_err(io::Error::other)?;
+        section.flush()
     }
 
-    fn append(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), postcard::Error> {
-        self.state = postcard::to_extend(value, std::mem::take(&mut self.state))?;
-        Ok(())
+    fn append(&mut self, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+        postcard::to_io(value, &mut *self.state).map(|_| ()).map_err(io::Error::other)
+    }
+}
+
+/// Writes to the state and to the digest.
+struct Section<'a> {
+    state: &'a mut dyn Write,
+    hasher: Option<&'a mut blake3::Hasher>,
+}
+
+impl Write for Section<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.state.write(bytes)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes[..taken]);
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.state.flush()
     }
 }
 

@@ -15,8 +15,6 @@ pub enum JobError {
     Source(#[source] SourceError),
     #[error("could not keep the state")]
     Checkpoint(#[source] checkpoint::Error),
-    #[error("could not write the state in its format")]
-    Encode(#[source] postcard::Error),
     #[error("could not restore checkpoint {sequence}: {problem}")]
     Restore { sequence: u64, problem: String },
     #[error("could not train")]
@@ -61,8 +59,7 @@ impl JobError {
             JobError::Breaker { .. } | JobError::AnotherLog { .. } => Exit::Data,
             JobError::Restore { .. } | JobError::Range { .. } | JobError::Journal(_) => Exit::Data,
             JobError::SettingsChanged { .. } | JobError::Config(_) => Exit::Config,
-            JobError::Encode(_)
-            | JobError::Learner(_)
+            JobError::Learner(_)
             | JobError::Conservation(_)
             | JobError::UnknownPartition(_)
             | JobError::Panicked { .. }

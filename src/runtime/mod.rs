@@ -32,7 +32,7 @@ mod world;
 
 pub use beginning::{Outcome, Restored, WarmStart, open_store, read_outcome, read_unclosed, read_warm_start, restore};
 pub use board::{Board, Figures};
-pub use content::{Content, Meta, decode as decode_state, describe as describe_log, encode as encode_state};
+pub use content::{Content, Meta, Sealing, decode as decode_state, describe as describe_log};
 pub use error::JobError;
 pub use feeder::SealPlan;
 pub use gauges::Limits;

@@ -11,11 +11,11 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::JobError;
 use super::board::Board;
-use super::content::{self, Content, Meta};
+use super::content::{Content, Meta, Sealing};
 use super::messages::{Draft, Learned, Purpose, Sealed, WriterInput};
 use super::publication::Checkpointed;
 use super::publisher::Announce;
-use crate::checkpoint::{Appendix, End, Facts, Hold, Parts, Sequence, SettingsDigests, Store, platform};
+use crate::checkpoint::{Appendix, Digest, End, Facts, Hold, Sequence, SettingsDigests, Store, platform};
 use crate::clock;
 use crate::decode::{Bytes, DeadLetter};
 use crate::kafka::{DeadLetter as RefusedRecord, DeadLetterTopic, KafkaError};
@@ -93,11 +93,10 @@ impl Writer {
             validation: learned.validation,
         };
         let position = content.position();
-        let (state, digest) = content::encode(&content, &self.meta, &learned.parts).map_err(JobError::Encode)?;
         let facts = Facts {
             parent: self.parent,
             sealed_at_ms: u64::try_from(clock::wall().millis()).ok(),
-            digest,
+            digest: Digest::default(),
             platform: platform::fingerprint(),
             position: position.clone(),
             counters: content.counters(&learned.counters),
@@ -106,13 +105,13 @@ impl Writer {
             complete: draft.barrier.purpose == Purpose::Complete,
             side_files,
         };
-        let parts = Parts { policy: learned.parts.policy, optimizer: learned.parts.optimizer, state };
-        let shown = facts.clone();
-        self.store.seal(sequence, &parts, facts).map_err(JobError::Checkpoint)?;
+        let mut sealing = Sealing { content: &content, meta: &self.meta, learned: &learned.parts, facts };
+        let sealed = self.store.seal(sequence, &mut sealing).map_err(JobError::Checkpoint)?;
+        let facts = &sealed.manifest.facts;
         self.parent = Some(sequence);
-        self.board.sealed(sequence, &shown, stopwatch.elapsed());
+        self.board.sealed(sequence, facts, stopwatch.elapsed());
         if let Some(announce) = &self.announce {
-            let (facts, meta, policy) = (&shown, &self.meta, parts.policy.as_slice());
+            let (meta, policy) = (&self.meta, learned.parts.policy.as_slice());
             announce.offer(&Checkpointed { sequence, facts, content: &content, meta, policy });
         }
         let sealed = Sealed { barrier: draft.barrier, position };

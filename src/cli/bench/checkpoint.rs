@@ -12,7 +12,7 @@ use super::report::Checkpoint;
 use super::topic::{pipeline, spec};
 use crate::bench::usage;
 use crate::bench::workload::{CONTEXT, Shape, Workload};
-use crate::checkpoint::{Facts, Parts, RealDisk, Sequence, Store, read_newest};
+use crate::checkpoint::{Facts, RealDisk, Sequence, Store, read_newest};
 use crate::cli::args::BenchStage;
 use crate::cli::plan::job_failure;
 use crate::clock::Stopwatch;
@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::learner::{self, Learner};
 use crate::pipeline::{Intake, Observed, Pipeline};
 use crate::position::{NextOffset, Partition};
-use crate::runtime::{Content, JobError, JobSpec, Meta, decode_state, encode_state};
+use crate::runtime::{Content, JobError, JobSpec, Meta, Sealing, decode_state};
 use crate::score::Scorer;
 use crate::settings::Settings;
 use crate::source::{Bounds, LogIdentity, Range};
@@ -191,11 +191,10 @@ fn seal(content: &Content, learned: learner::Parts, directory: &Path) -> Result<
     let failed = |error| job_failure(JobError::Checkpoint(error));
     let watch = Stopwatch::start();
     let mut store = Store::open(Arc::new(RealDisk), directory, NonZeroUsize::MIN).map_err(failed)?;
-    let (state, digest) = encode_state(content, &meta(), &learned).map_err(|error| Exit::Bug.because(error))?;
-    let parts = Parts { policy: learned.policy, optimizer: learned.optimizer, state };
-    let bytes = parts.policy.len() + parts.optimizer.len() + parts.state.len();
-    store.seal(Sequence::FIRST, &parts, Facts { digest, ..Facts::default() }).map_err(failed)?;
-    Ok((bytes as u64, watch.seconds()))
+    let meta = meta();
+    let mut sealing = Sealing { content, meta: &meta, learned: &learned, facts: Facts::default() };
+    let parts = store.seal(Sequence::FIRST, &mut sealing).map_err(failed)?.manifest.parts;
+    Ok((parts.policy.bytes + parts.optimizer.bytes + parts.state.bytes, watch.seconds()))
 }
 
 fn meta() -> Meta {

@@ -287,7 +287,7 @@ impl Beginning {
         };
         let (content, mut meta): (Content, Meta) = content::decode(&parts.state).unwrap();
         let learned = Parts { policy: parts.policy, optimizer: parts.optimizer };
-        let digest = content::encode(&content, &meta, &learned).unwrap().1;
+        let digest = content::encode(&content, &meta, &learned, &mut std::io::sink()).unwrap();
         assert_eq!(digest, sealed.manifest.facts.digest, "what was read back is not what the manifest says");
         meta.restarts += 1;
         let intake =
