@@ -95,6 +95,11 @@ fn every_mutation_still_fits_the_code() {
     for entry in fs::read_dir(root.join("tests/mutants")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
+        if path.extension().is_some_and(|extension| extension == "patch") {
+            for field in ["Why: ", "\nTest: ", "\nCargo: "] {
+                assert!(text.contains(field), "{} has no {field:?}", path.display());
+            }
+        }
         for section in text.split("\n--- a/").skip(1) {
             let file = fs::read_to_string(root.join(section.lines().next().unwrap())).unwrap();
             for hunk in section.split("\n@@ ").skip(1) {
