@@ -140,7 +140,7 @@ fn the_log_of_cu1_is_read_checked_and_learned_from() {
     assert_eq!((&report["events"], &write(&again)["records"]), (&12_000.into(), &report["records"]));
 
     let mapping = ["--set", "mapping.context_dimension=6", "--set", "mapping.embedding_dimension=2"];
-    let checked = json_of([&["check", "--sample", &file, "--json"][..], &mapping].concat());
+    let checked = json_of([&["check", "--sample", &file, "--records", "20000", "--json"][..], &mapping].concat());
     assert_eq!((&checked["malformed"], &checked["events"]), (&report["bad_records"], &report["events"]));
     let state = place("state");
     let learner = ["--set", "learner.policy=gaussian", "--set", "filter.unit=step", "--set", "learner.batch=64"];
