@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use self::sink::Sink;
 use super::tally::Tally;
-use super::{args, print_json, settings_from};
+use super::{args, print_json, print_text, settings_from};
 use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::simulate::{Audience, RawSimulateSettings, Regime, SimulateSettings, World};
 use crate::time::EventTime;
 
-/// What `simulate --json` prints.
+/// What `simulate --json` prints; `schemas/simulate-report.v1.schema.json`.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     /// Sound records of people, repeated ones included.
@@ -55,10 +55,10 @@ pub fn simulate(arguments: &args::Simulate) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        println!(
+        print_text(&format!(
             "{} events and {} bad records of {} sessions in {:.1} s",
             report.events, report.bad_records, report.sessions, report.elapsed_seconds
-        );
+        ))?;
     }
     Ok(Exit::Success)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset as RawOffset, TopicPartitionList};
 use sluicebox::kafka::{Connection, ConsumerSettings, RetentionGap, TopicSource};
@@ -67,9 +68,25 @@ pub fn produce_in_transaction(bootstrap: &str, topic: &str, values: &[String], e
     match ending {
         Transaction::Commit => producer.commit_transaction(PATIENCE).unwrap(),
         Transaction::Abort => producer.abort_transaction(PATIENCE).unwrap(),
-        Transaction::LeaveOpen => {}
+        Transaction::LeaveOpen => return producer,
     }
+    wait_for_markers(bootstrap, topic);
     producer
+}
+
+/// The coordinator says "committed" before its markers stand in the partitions, and until then the records lie beyond the
+/// end for all who read what is committed.
+fn wait_for_markers(bootstrap: &str, topic: &str) {
+    let end = |isolation: &str| {
+        let config = ClientConfig::new().set("bootstrap.servers", bootstrap).set("isolation.level", isolation).clone();
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.fetch_watermarks(topic, 0, PATIENCE).map(|(_, end)| end)
+    };
+    crate::binary::wait_until(
+        "the markers are there",
+        PATIENCE,
+        || matches!((end("read_uncommitted"), end("read_committed")), (Ok(all), Ok(committed)) if committed >= all),
+    );
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -81,7 +81,10 @@ recommender chose. The same seed and settings write the same bytes. What else ca
 [simulate]: catalog (items, dimension, clusters), people and sessions (users, sessions, steps_min,
 steps_max, end_share), delayed feedback (feedback_after, delayed_share, delayed_after,
 delayed_max), disorder, repeated records, watermarks, drift of taste (drift_after, drift_length,
-drift_strength). configs/demo.toml writes out every one of them with its default.")]
+drift_strength). configs/demo.toml writes out every one of them with its default.
+
+A policy over embeddings needs the world's items: with --set catalog.file=items.jsonl they are
+written there first, if the file is not there yet; give `replay` and `run` the same setting.")]
 pub struct Simulate {
     #[command(flatten)]
     pub settings: SettingsFrom,
