@@ -19,7 +19,7 @@ use crate::files::FilesError;
 use crate::kafka::KafkaError;
 use crate::position::{NextOffset, Offset, Partition, Position};
 pub use range::{Bounds, Range, RangeError};
-pub use record::{Record, RecordRef, Run};
+pub use record::{Record, RecordRef, Run, Spares};
 
 /// A log that can be read from any position, as often as one likes, with the same result.
 ///

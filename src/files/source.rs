@@ -9,7 +9,7 @@ use super::FilesError;
 use super::split::KeyOf;
 use super::spool::{Frame, FrameReader, Spool};
 use crate::position::{NextOffset, Offset, Partition, Position};
-use crate::source::{LogIdentity, Polled, Range, Record, Run, Source, SourceError};
+use crate::source::{LogIdentity, Polled, Range, Record, Run, Source, SourceError, Spares};
 
 /// A run ends here, so that partitions take turns and memory stays bounded.
 const RUN_RECORDS: usize = 1024;
@@ -26,6 +26,7 @@ pub struct FileSource {
     /// Partitions at their end of which that has not been told yet.
     ended: VecDeque<Partition>,
     frame: Frame,
+    spares: Spares,
 }
 
 struct Cursor {
@@ -49,7 +50,7 @@ impl FileSource {
     ) -> Result<FileSource, FilesError> {
         let spool = Spool::open(input, spool_directory, (partitions, splitting), key_of, progress)?;
         let (cursors, turns, ended) = Default::default();
-        Ok(FileSource { spool, cursors, turns, ended, frame: Frame::default() })
+        Ok(FileSource { spool, cursors, turns, ended, frame: Frame::default(), spares: Spares::default() })
     }
 
     /// Records of all partitions.
@@ -63,7 +64,7 @@ impl FileSource {
     }
 
     fn read_run(&mut self, partition: Partition) -> Result<Run, FilesError> {
-        let mut run = Run::new(partition);
+        let mut run = Run::reusing(&self.spares, partition);
         let Some(cursor) = self.cursors.get_mut(&partition) else { return Ok(run) };
         if cursor.reader.is_none() {
             cursor.reader = self.spool.read_from(partition, cursor.next)?;

@@ -19,11 +19,11 @@ use super::lookup::Lookup;
 use super::reader::{ConsumerSettings, RetentionGap, consumer, copy, raw};
 use crate::clock;
 use crate::position::{NextOffset, Offset, Partition, Position};
-use crate::source::{LogIdentity, Polled, Range, Record, Run, Source, SourceError};
+use crate::source::{LogIdentity, Polled, Range, Record, Run, Source, SourceError, Spares};
 
 /// Records that one poll hands out at most, so that back-pressure and seals are never far away.
-const POLL_RECORDS_MAX: usize = 4096;
-const POLL_BYTES_MAX: usize = 4 << 20;
+const POLL_RECORDS_MAX: usize = 1024;
+const POLL_BYTES_MAX: usize = 512 << 10;
 /// Retries of a topic lookup: a topic that was just created is not known to every broker at once.
 const TOPIC_WAIT: Duration = Duration::from_secs(2);
 /// Closing waits for brokers that may be gone.
@@ -39,6 +39,7 @@ pub struct TopicSource {
     cursors: BTreeMap<Partition, Cursor>,
     /// What has happened and was not told yet.
     news: VecDeque<Polled>,
+    spares: Spares,
 }
 
 impl TopicSource {
@@ -58,8 +59,8 @@ impl TopicSource {
             }
         };
         let cluster = consumer.client().fetch_cluster_id(settings.connection.connect_timeout);
-        let (cursors, news) = Default::default();
-        Ok(TopicSource { consumer: Some(consumer), settings, cluster, partitions, cursors, news })
+        let (cursors, news, spares) = Default::default();
+        Ok(TopicSource { consumer: Some(consumer), settings, cluster, partitions, cursors, news, spares })
     }
 
     fn consumer(&self) -> Result<&BaseConsumer<Ear>, KafkaError> {
@@ -162,7 +163,11 @@ impl TopicSource {
                     let Some((partition, offset)) = place(&message) else { continue };
                     if self.cursors.get_mut(&partition).is_some_and(|cursor| cursor.accept(offset)) {
                         bytes += message.payload_len() + message.key_len();
-                        copy(runs.entry(partition).or_insert_with(|| Run::new(partition)), offset, &message);
+                        copy(
+                            runs.entry(partition).or_insert_with(|| Run::reusing(&self.spares, partition)),
+                            offset,
+                            &message,
+                        );
                     }
                 }
                 Err(rdkafka::error::KafkaError::PartitionEOF(partition)) => self.exhaust(partition),

@@ -1,14 +1,15 @@
 //! The core thread: one order for the trajectories of all lanes, and everything that depends on that order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Select, Sender};
+use crossbeam_channel::{Receiver, Select, SelectedOperation, Sender};
 
 use super::board::Board;
 use super::gauges::Gauges;
 use super::messages::{Barrier, Draft, Flow, LearnerInput, Purpose, WriterInput};
 use super::{JobError, Stopped};
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::pipeline::{IntakeState, Outputs, Pipeline, RecordCounters};
 use crate::position::Partition;
 use crate::score::NetworkFit;
@@ -28,6 +29,9 @@ pub struct Core {
     pub cut: Option<Cut>,
 }
 
+/// How often others hear of the core's figures while there is always a next message.
+const TELL_EVERY: Duration = Duration::from_millis(10);
+
 /// A barrier that all lanes have reached, with their sides of it.
 pub struct Cut {
     barrier: Arc<Barrier>,
@@ -42,14 +46,31 @@ pub(super) struct Alignment {
 
 impl Core {
     pub fn run(mut self) -> Result<(), JobError> {
+        let outcome = self.work();
+        self.tell();
+        outcome
+    }
+
+    fn work(&mut self) -> Result<(), JobError> {
         let mut alignment = Alignment::new(self.lanes.len());
+        let mut told = clock::instant();
         loop {
+            if told.elapsed() > TELL_EVERY {
+                self.tell();
+                told = clock::instant();
+            }
             let heard = if self.is_waiting() {
                 let stopwatch = Stopwatch::start();
                 let Ok(fit) = self.fits.recv() else { return Ok(()) };
                 declared::BASELINE_WAIT.record(stopwatch.seconds());
                 self.accept(fit)?
-            } else if let Some((lane, flow)) = receive(&self.lanes, &alignment) {
+            } else if let Some((lane, flow)) = receive(&self.lanes, &alignment, |select| select.try_select().ok()) {
+                self.step(&mut alignment, lane, flow)?
+            } else if alignment.is_awaiting() {
+                // There is time now, and nobody should have to wait for the next message to see what the last one did.
+                self.tell();
+                let next = receive(&self.lanes, &alignment, |select| Some(select.select()));
+                let Some((lane, flow)) = next else { return Ok(()) };
                 self.step(&mut alignment, lane, flow)?
             } else {
                 return Ok(());
@@ -125,8 +146,6 @@ impl Core {
     fn drain(&mut self) -> Result<(), Stopped> {
         let mut outputs = Outputs::default();
         self.pipeline.drain(&mut outputs);
-        self.gauges.publish(&self.pipeline);
-        self.board.judged(&mut self.pipeline);
         if !outputs.judged.is_empty() {
             let mut lines = Vec::with_capacity(outputs.judged.len() * 320);
             for judged in &outputs.judged {
@@ -157,6 +176,12 @@ impl Core {
         }
         critic.try_for_each(|batch| self.teach(LearnerInput::Critic(batch)))?;
         outputs.baseline_batches.into_iter().try_for_each(|batch| self.teach(LearnerInput::Baseline(batch)))
+    }
+
+    /// How the merge and the filter stand: each partition costs something, so this is not told after every message.
+    fn tell(&mut self) {
+        self.gauges.publish(&self.pipeline);
+        self.board.judged(&mut self.pipeline);
     }
 
     fn teach(&self, input: LearnerInput) -> Result<(), Stopped> {
@@ -240,6 +265,10 @@ impl Alignment {
         self.open[lane] && self.arrived[lane].is_none()
     }
 
+    fn is_awaiting(&self) -> bool {
+        (0..self.open.len()).any(|lane| self.is_awaited(lane))
+    }
+
     /// The sides of all workers, once the last one has come.
     fn arrive(&mut self, lane: usize, intakes: Vec<(Partition, IntakeState)>) -> Option<Vec<(Partition, IntakeState)>> {
         self.arrived[lane] = Some(intakes);
@@ -248,8 +277,12 @@ impl Alignment {
     }
 }
 
-/// The next message of an awaited lane; the lane alone when it has closed its channel.
-fn receive(lanes: &[Receiver<Flow>], alignment: &Alignment) -> Option<(usize, Option<Flow>)> {
+/// The next message of an awaited lane, if `choose` finds one; the lane alone when it has closed its channel.
+fn receive<'a>(
+    lanes: &'a [Receiver<Flow>],
+    alignment: &Alignment,
+    choose: impl FnOnce(&mut Select<'a>) -> Option<SelectedOperation<'a>>,
+) -> Option<(usize, Option<Flow>)> {
     let waiting: Vec<usize> = (0..lanes.len()).filter(|lane| alignment.is_awaited(*lane)).collect();
     if waiting.is_empty() {
         return None;
@@ -258,7 +291,7 @@ fn receive(lanes: &[Receiver<Flow>], alignment: &Alignment) -> Option<(usize, Op
     waiting.iter().for_each(|lane| {
         select.recv(&lanes[*lane]);
     });
-    let operation = select.select();
+    let operation = choose(&mut select)?;
     let lane = waiting[operation.index()];
     Some((lane, operation.recv(&lanes[lane]).ok()))
 }

@@ -260,17 +260,16 @@ impl Scorer {
             (ScoreKind::Return | ScoreKind::Reward, _)
             | (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::None) => Some(value),
             (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Mean | Baseline::Linear) => {
-                let features = self.features(states, step);
-                let advantage = self.state.fit.as_ref().map(|fit| {
-                    let left = value - fit.expected(&features);
-                    left / self
-                        .state
-                        .spread
-                        .as_mut()
-                        .map_or(fit.scale(), |spread| spread.of(&features, left, fit.scale()))
-                });
-                self.fresh.push(&features, value);
-                advantage
+                let state = states.get(step).map(Vec::as_slice).unwrap_or_default();
+                let features = match self.rules.baseline {
+                    Baseline::Linear => self.fresh.push(features(state, step), value),
+                    Baseline::None | Baseline::Mean | Baseline::Network => self.fresh.push([1.0], value),
+                };
+                self.state.fit.as_ref().map(|fit| {
+                    let left = value - fit.expected(features);
+                    let spread = self.state.spread.as_mut();
+                    left / spread.map_or(fit.scale(), |spread| spread.of(features, left, fit.scale()))
+                })
             }
             (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Network) => {
                 let state = states.get(step).into_iter().flatten().copied();
@@ -285,20 +284,6 @@ impl Scorer {
             self.close_generation();
         }
         score
-    }
-
-    /// Features of the baseline: known at the decision, not shown to the policy. Without the step number the filter
-    /// would pick early steps (their returns-to-go are long) instead of good ones.
-    fn features(&self, states: &[Vec<f32>], step: usize) -> Vec<f64> {
-        let number = step as f64;
-        match self.rules.baseline {
-            Baseline::None | Baseline::Network => Vec::new(),
-            Baseline::Mean => vec![1.0],
-            Baseline::Linear => {
-                let state = states.get(step).into_iter().flatten().map(|value| f64::from(*value));
-                [1.0, number, number.ln_1p()].into_iter().chain(state).collect()
-            }
-        }
     }
 
     fn close_generation(&mut self) {
@@ -329,7 +314,7 @@ impl Spread {
     /// The deviation to be expected in a context, which learns of what the baseline has left there.
     fn of(&mut self, features: &[f64], left: f64, global: f64) -> f64 {
         let scale = self.fit.as_ref().map_or(global, |fit| deviation_of(fit.expected(features), global));
-        self.fresh.push(features, left.abs());
+        self.fresh.push(features.iter().copied(), left.abs());
         scale
     }
 
@@ -370,6 +355,13 @@ impl ScoreRules {
             ScoreKind::Return | ScoreKind::Reward => false,
         }
     }
+}
+
+/// Features of the linear baseline: known at the decision, not shown to the policy. Without the step number the filter would
+/// pick early steps (their returns-to-go are long) instead of good ones.
+fn features(state: &[f32], step: usize) -> impl Iterator<Item = f64> {
+    let number = step as f64;
+    [1.0, number, number.ln_1p()].into_iter().chain(state.iter().map(|value| f64::from(*value)))
 }
 
 /// G_t = r_t + discount * G_{t+1}.

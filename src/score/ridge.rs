@@ -1,5 +1,8 @@
 //! Least squares with a ridge penalty from running moments, in a fixed order of operations.
 
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
 /// Sums of `x x^T` (upper triangle, row by row), `x y`, `y` and `y^2` over samples `(x, y)`.
@@ -16,7 +19,7 @@ pub struct Moments {
 /// Samples that wait to be added together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Samples {
-    /// `[samples, dimension + BLOCK]`, row-major; zeros at the end of each row.
+    /// `[samples, dimension + PADDING]`, row-major; zeros at the end of each row.
     features: Vec<f64>,
     targets: Vec<f64>,
 }
@@ -32,10 +35,14 @@ pub struct Fit {
 const SCALE_FLOOR: f64 = 1e-6;
 
 impl Samples {
-    pub fn push(&mut self, features: &[f64], target: f64) {
-        self.features.extend_from_slice(features);
-        self.features.resize(self.features.len() + BLOCK, 0.0);
+    /// Adds a sample, and answers its features.
+    pub fn push(&mut self, features: impl IntoIterator<Item = f64>, target: f64) -> &[f64] {
+        let from = self.features.len();
+        self.features.extend(features);
+        let end = self.features.len();
+        self.features.resize(end + PADDING, 0.0);
         self.targets.push(target);
+        &self.features[from..end]
     }
 }
 
@@ -61,13 +68,14 @@ impl Moments {
 
     /// Adds samples in their order, and leaves none.
     pub fn add(&mut self, samples: &mut Samples) {
-        for (features, target) in samples.features.chunks_exact(self.dimension + BLOCK).zip(&samples.targets) {
+        for (features, target) in samples.features.chunks_exact(self.dimension + PADDING).zip(&samples.targets) {
             self.count += 1;
             self.target_sum += target;
             self.target_squares += target * target;
             self.targets.iter_mut().zip(features).for_each(|(sum, feature)| *sum += feature * target);
         }
-        add_products(&mut self.products, &samples.features, self.dimension);
+        let (triangle, features, dimension) = (&mut self.products, &samples.features, self.dimension);
+        Arch::new().dispatch(AddProducts { triangle, features, dimension });
         samples.features.clear();
         samples.targets.clear();
     }
@@ -93,9 +101,7 @@ impl Moments {
                     // The floor keeps a feature that never varies from making the matrix singular.
                     sum += if row == 0 { n * 1e-12 } else { n * ridge.max(1e-9) };
                 }
-                for k in 0..column {
-                    sum -= factor[row * size + k] * factor[column * size + k];
-                }
+                sum -= inner_product(&factor[row * size..][..column], &factor[column * size..][..column]);
                 factor[row * size + column] = if row == column {
                     sum.max(f64::MIN_POSITIVE).sqrt()
                 } else {
@@ -110,17 +116,17 @@ impl Moments {
 
     /// Entry (row, column) of `sum x x^T`, row <= column.
     fn product(&self, row: usize, column: usize) -> f64 {
-        self.products[row * self.dimension - row * (row + 1) / 2 + column]
+        self.products[place(self.dimension, row, column)]
     }
 
     fn residual_deviation(&self, weights: &[f64]) -> f64 {
         let n = (self.count as f64).max(1.0);
         let mut squares = self.target_squares;
         for row in 0..self.dimension {
-            squares -= 2.0 * weights[row] * self.targets[row] - weights[row] * weights[row] * self.product(row, row);
-            for column in row + 1..self.dimension {
-                squares += 2.0 * weights[row] * weights[column] * self.product(row, column);
-            }
+            let from = place(self.dimension, row, row);
+            let products = &self.products[from..from + self.dimension - row];
+            let beyond = inner_product(&weights[row + 1..], &products[1..]);
+            squares += weights[row] * (2.0 * (beyond - self.targets[row]) + weights[row] * products[0]);
         }
         let deviation = (squares / n).max(0.0).sqrt();
         let spread = (self.target_squares / n).sqrt();
@@ -128,60 +134,92 @@ impl Moments {
     }
 }
 
-/// Adds `x x^T` of every sample to the upper triangle. The widest registers of the machine take part; since every sum
-/// keeps its own order, and a product is never fused with a sum, the bits are the same on all machines.
-fn add_products(triangle: &mut [f64], features: &[f64], dimension: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f")]
-        fn widest(triangle: &mut [f64], features: &[f64], dimension: usize) {
-            add_products_plainly(triangle, features, dimension);
-        }
-        #[target_feature(enable = "avx2")]
-        fn wide(triangle: &mut [f64], features: &[f64], dimension: usize) {
-            add_products_plainly(triangle, features, dimension);
-        }
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has just said that it can.
-            #[expect(unsafe_code, reason = "what a function may use of the processor is not part of its type")]
-            return unsafe { widest(triangle, features, dimension) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has just said that it can.
-            #[expect(unsafe_code, reason = "what a function may use of the processor is not part of its type")]
-            return unsafe { wide(triangle, features, dimension) };
-        }
-    }
-    add_products_plainly(triangle, features, dimension);
+/// Adds `x x^T` of every sample to the upper triangle, on the widest registers of the processor: since every sum keeps its
+/// own order, and a product is always fused with its sum, the bits are the same on all of them.
+struct AddProducts<'a> {
+    triangle: &'a mut [f64],
+    features: &'a [f64],
+    dimension: usize,
 }
 
-/// Sums that are kept in registers while all samples pass by: enough of them that none waits for its own last addition.
-const BLOCK: usize = 32;
+/// Sums that are kept in registers while all samples pass by: so many rows of so many vectors. A feature is loaded once
+/// for several sums, and no sum waits for its own last addition.
+const ROWS: usize = 4;
+const VECTORS: usize = 2;
+/// Columns of the widest tile: vectors of eight.
+const PADDING: usize = 8 * VECTORS;
 
-#[inline(always)]
-fn add_products_plainly(triangle: &mut [f64], features: &[f64], dimension: usize) {
-    let mut rest = triangle;
-    for row in 0..dimension {
-        let (sums, below) = rest.split_at_mut(dimension - row);
-        rest = below;
-        for (index, block) in sums.chunks_mut(BLOCK).enumerate() {
-            let from = row + index * BLOCK;
-            // The last block of a row is filled up, and meets the zeros behind the samples.
-            let mut kept = [0.0; BLOCK];
-            kept[..block.len()].copy_from_slice(block);
-            for sample in features.chunks_exact(dimension + BLOCK) {
-                let (feature, others) = (sample[row], &sample[from..from + BLOCK]);
-                kept.iter_mut().zip(others).for_each(|(sum, other)| *sum += feature * other);
+impl WithSimd for AddProducts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let AddProducts { triangle, features, dimension } = self;
+        let columns = VECTORS * S::F64_LANES;
+        for row in (0..dimension).step_by(ROWS) {
+            for column in (row..dimension).step_by(columns) {
+                // What lies below the diagonal or behind the last column is computed as well, and dropped.
+                let mut tile = [[0.0; PADDING]; ROWS];
+                for (row, sums) in (row..dimension).zip(&mut tile) {
+                    let (from, kept) = in_tile(dimension, row, column..column + columns);
+                    sums[kept.clone()].copy_from_slice(&triangle[from..from + kept.len()]);
+                }
+                let mut wide = [[simd.splat_f64s(0.0); VECTORS]; ROWS];
+                for (wide, sums) in wide.iter_mut().zip(&tile) {
+                    wide.iter_mut().zip(S::as_simd_f64s(sums).0).for_each(|(wide, sums)| *wide = *sums);
+                }
+                for sample in features.chunks_exact(dimension + PADDING) {
+                    let (others, _) = S::as_simd_f64s(&sample[column..column + columns]);
+                    for (feature, sums) in sample[row..row + ROWS].iter().zip(&mut wide) {
+                        let feature = simd.splat_f64s(*feature);
+                        for (sum, other) in sums.iter_mut().zip(others) {
+                            *sum = simd.mul_add_f64s(feature, *other, *sum);
+                        }
+                    }
+                }
+                for (wide, sums) in wide.iter().zip(&mut tile) {
+                    S::as_mut_simd_f64s(sums).0.iter_mut().zip(wide).for_each(|(sums, wide)| *sums = *wide);
+                }
+                for (row, sums) in (row..dimension).zip(&tile) {
+                    let (from, kept) = in_tile(dimension, row, column..column + columns);
+                    triangle[from..from + kept.len()].copy_from_slice(&sums[kept]);
+                }
             }
-            block.copy_from_slice(&kept[..block.len()]);
         }
     }
+}
+
+/// Which columns of a tile the triangle has in this row, those right of the diagonal, and where the first of them stands.
+fn in_tile(dimension: usize, row: usize, columns: Range<usize>) -> (usize, Range<usize>) {
+    let first = columns.start.max(row);
+    let end = columns.end.min(dimension).max(first);
+    (place(dimension, row, first), first - columns.start..end - columns.start)
+}
+
+/// `sum left[i] * right[i]`, as eight interleaved sums, none of which waits for another.
+fn inner_product(left: &[f64], right: &[f64]) -> f64 {
+    let (lefts, left_rest) = left.as_chunks::<8>();
+    let (rights, right_rest) = right.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (lefts, rights) in lefts.iter().zip(rights) {
+        for ((sum, left), right) in sums.iter_mut().zip(lefts).zip(rights) {
+            *sum += left * right;
+        }
+    }
+    let rest: f64 = left_rest.iter().zip(right_rest).map(|(left, right)| left * right).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+/// Where entry (row, column) of a triangle stands.
+#[inline(always)]
+fn place(dimension: usize, row: usize, column: usize) -> usize {
+    row * dimension - row * (row + 1) / 2 + column
 }
 
 impl Fit {
     /// `w.x`.
     pub fn expected(&self, features: &[f64]) -> f64 {
-        self.weights.iter().zip(features).map(|(weight, feature)| weight * feature).sum()
+        inner_product(&self.weights, features)
     }
 
     /// Standard deviation of what is left; never 0.
@@ -195,9 +233,7 @@ fn substitute(factor: &[f64], right: &[f64]) -> Vec<f64> {
     let size = right.len();
     let mut solution = right.to_vec();
     for row in 0..size {
-        for k in 0..row {
-            solution[row] -= factor[row * size + k] * solution[k];
-        }
+        solution[row] -= inner_product(&factor[row * size..][..row], &solution[..row]);
         solution[row] /= factor[row * size + row];
     }
     for row in (0..size).rev() {
@@ -215,7 +251,7 @@ mod tests {
 
     fn add(moments: &mut Moments, features: &[f64], target: f64) {
         let mut one = Samples::default();
-        one.push(features, target);
+        one.push(features.iter().copied(), target);
         moments.add(&mut one);
     }
 
@@ -233,10 +269,11 @@ mod tests {
                 for row in 0..dimension {
                     targets[row] += features[row] * target;
                     for column in row..dimension {
-                        *sums.next().unwrap() += features[row] * features[column];
+                        let sum = sums.next().unwrap();
+                        *sum = features[row].mul_add(features[column], *sum);
                     }
                 }
-                samples.push(&features, target);
+                samples.push(features, target);
                 if sample % 5 == 4 {
                     moments.add(&mut samples);
                 }

@@ -1,6 +1,7 @@
 //! Records as a source hands them out: copied once, several to an allocation.
 
 use std::ops;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::position::{NextOffset, Offset, Partition};
 
@@ -8,10 +9,22 @@ use crate::position::{NextOffset, Offset, Partition};
 #[derive(Debug)]
 pub struct Run {
     partition: Partition,
+    buffers: Buffers,
+    /// Where the buffers go in the end.
+    spares: Option<Spares>,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
     arena: Vec<u8>,
     records: Vec<Slot>,
     headers: Vec<HeaderSlot>,
 }
+
+/// Buffers of runs that are gone, for those to come. Memory that goes back to the system and comes again is cleared by it
+/// each time, which costs as much as all the copying.
+#[derive(Debug, Clone, Default)]
+pub struct Spares(Arc<Mutex<Vec<Buffers>>>);
 
 /// One record inside a run.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +75,12 @@ impl Run {
     pub const BYTES_MAX: usize = 1 << 30;
 
     pub fn new(partition: Partition) -> Run {
-        Run { partition, arena: Vec::new(), records: Vec::new(), headers: Vec::new() }
+        Run { partition, buffers: Buffers::default(), spares: None }
+    }
+
+    /// An empty run in the buffers of one that is gone, and they will serve the next one.
+    pub fn reusing(spares: &Spares, partition: Partition) -> Run {
+        Run { partition, buffers: spares.lock().pop().unwrap_or_default(), spares: Some(spares.clone()) }
     }
 
     /// Copies one record in. `false`, and nothing changed, when it does not fit any more.
@@ -73,21 +91,21 @@ impl Run {
         value: Option<&[u8]>,
         headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
     ) -> bool {
-        let (arena_before, headers_before) = (self.arena.len(), self.headers.len());
+        let (arena_before, headers_before) = (self.buffers.arena.len(), self.buffers.headers.len());
         let key = key.map(|bytes| self.store(bytes));
         let value = value.map(|bytes| self.store(bytes));
         for (name, content) in headers {
             let slot =
                 HeaderSlot { name: self.store(name.as_bytes()), value: content.map(|content| self.store(content)) };
-            self.headers.push(slot);
+            self.buffers.headers.push(slot);
         }
-        if self.arena.len() > Run::BYTES_MAX && !self.records.is_empty() {
-            self.arena.truncate(arena_before);
-            self.headers.truncate(headers_before);
+        if self.buffers.arena.len() > Run::BYTES_MAX && !self.buffers.records.is_empty() {
+            self.buffers.arena.truncate(arena_before);
+            self.buffers.headers.truncate(headers_before);
             return false;
         }
-        let headers = (headers_before as u32, self.headers.len() as u32);
-        self.records.push(Slot { offset, timestamp, key, value, headers });
+        let headers = (headers_before as u32, self.buffers.headers.len() as u32);
+        self.buffers.records.push(Slot { offset, timestamp, key, value, headers });
         true
     }
 
@@ -96,29 +114,29 @@ impl Run {
     }
 
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.buffers.records.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.buffers.records.is_empty()
     }
 
     /// Bytes of keys, values and headers.
     pub fn bytes(&self) -> usize {
-        self.arena.len()
+        self.buffers.arena.len()
     }
 
     pub fn get(&self, index: usize) -> Option<RecordRef<'_>> {
-        self.records.get(index).map(|slot| self.view(slot))
+        self.buffers.records.get(index).map(|slot| self.view(slot))
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> + DoubleEndedIterator {
-        self.records.iter().map(|slot| self.view(slot))
+        self.buffers.records.iter().map(|slot| self.view(slot))
     }
 
     /// The position after the run; `None` for an empty one.
     pub fn next_offset(&self) -> Option<NextOffset> {
-        self.records.last().map(|slot| slot.offset.next())
+        self.buffers.records.last().map(|slot| slot.offset.next())
     }
 
     fn view<'a>(&'a self, slot: &Slot) -> RecordRef<'a> {
@@ -126,17 +144,42 @@ impl Run {
             partition: self.partition,
             offset: slot.offset,
             timestamp: slot.timestamp,
-            key: slot.key.map(|part| &self.arena[part.range()]),
-            value: slot.value.map(|part| &self.arena[part.range()]),
+            key: slot.key.map(|part| &self.buffers.arena[part.range()]),
+            value: slot.value.map(|part| &self.buffers.arena[part.range()]),
             run: self,
             headers: slot.headers,
         }
     }
 
     fn store(&mut self, bytes: &[u8]) -> Part {
-        let start = self.arena.len() as u32;
-        self.arena.extend_from_slice(bytes);
-        Part(start, self.arena.len() as u32)
+        let start = self.buffers.arena.len() as u32;
+        self.buffers.arena.extend_from_slice(bytes);
+        Part(start, self.buffers.arena.len() as u32)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let Some(spares) = &self.spares else { return };
+        let mut buffers = std::mem::take(&mut self.buffers);
+        buffers.arena.clear();
+        buffers.records.clear();
+        buffers.headers.clear();
+        let mut spares = spares.lock();
+        if buffers.arena.capacity() <= Spares::ARENA_MAX && spares.len() < Spares::COUNT_MAX {
+            spares.push(buffers);
+        }
+    }
+}
+
+impl Spares {
+    /// More than what usually waits on the way to the lanes would lie idle, and arenas of unusual size as well.
+    const COUNT_MAX: usize = 64;
+    const ARENA_MAX: usize = 1 << 20;
+
+    /// A poisoned lock guards nothing but empty buffers.
+    fn lock(&self) -> MutexGuard<'_, Vec<Buffers>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,10 +192,10 @@ impl Part {
 impl<'a> RecordRef<'a> {
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let run = self.run;
-        run.headers[self.headers.0 as usize..self.headers.1 as usize].iter().map(|slot| {
+        run.buffers.headers[self.headers.0 as usize..self.headers.1 as usize].iter().map(|slot| {
             // Names were copied from a `&str`, so the fallback is never taken.
-            let name = std::str::from_utf8(&run.arena[slot.name.range()]).unwrap_or_default();
-            (name, slot.value.map(|part| &run.arena[part.range()]))
+            let name = std::str::from_utf8(&run.buffers.arena[slot.name.range()]).unwrap_or_default();
+            (name, slot.value.map(|part| &run.buffers.arena[part.range()]))
         })
     }
 
@@ -215,6 +258,18 @@ mod tests {
         assert_eq!((second.key, second.value, second.headers().count()), (None, None, 0));
         assert_eq!(run.next_offset(), Some(NextOffset::boundary(10)));
         assert_eq!(first.to_record().digest(), first.digest());
+    }
+
+    #[test]
+    fn buffers_serve_again_but_nothing_of_what_was_in_them() {
+        let spares = Spares::default();
+        let mut run = Run::reusing(&spares, Partition(3));
+        run.push((offset(7), None), Some(b"key"), Some(b"value"), [("a", None)].into_iter());
+        let capacity = run.buffers.arena.capacity();
+        drop(run);
+        let run = Run::reusing(&spares, Partition(4));
+        assert_eq!((run.partition(), run.len(), run.bytes(), run.buffers.headers.len()), (Partition(4), 0, 0, 0));
+        assert_eq!(run.buffers.arena.capacity(), capacity);
     }
 
     #[test]
