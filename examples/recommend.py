@@ -119,6 +119,8 @@ class Policy:
 
 
 def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     policy = Policy(sys.argv[1])
     for line in sys.stdin:
         question = json.loads(line)

@@ -228,9 +228,9 @@ fn an_embedded_broker_serves_a_simulator_that_stops_when_asked() {
             "--json",
         ])
     };
-    wait_until("events arrive", Duration::from_secs(60), || counted()["kinds"]["watermark"].as_u64() > Some(0));
+    wait_until("events arrive", Duration::from_secs(180), || counted()["kinds"]["watermark"].as_u64() > Some(0));
     simulator.signal(libc::SIGTERM);
-    let output = simulator.end(Duration::from_secs(60));
+    let output = simulator.end(Duration::from_secs(180));
     let report = parse(&output);
     assert!(output.status.success() && report["stopped"] == true, "{}", told(&output));
     let found = json_of([
@@ -247,7 +247,7 @@ fn an_embedded_broker_serves_a_simulator_that_stops_when_asked() {
     ]);
     assert_eq!(found["records"], report["records"], "what was counted is what the topic holds");
     drop(server.0.stdin.take());
-    assert!(server.end(Duration::from_secs(60)).status.success());
+    assert!(server.end(Duration::from_secs(180)).status.success());
 }
 
 #[test]
