@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 
-pub use data::{Check, Load, Regime, Simulate};
+pub use data::{Check, Load, Regime, Simulate, World};
 pub use learning::{Demo, Experiment, Replay, Run, VerifyResume, WarmStart};
 pub use measuring::{Bench, BenchSize, BenchStage, DemoBroker, DemoSimulator, StageName};
 pub use policy::{Evaluate, EvaluationTarget, Export, Inspect, IntervalName, Publish, Recommend};

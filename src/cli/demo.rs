@@ -29,7 +29,9 @@ use crate::policy::Policy;
 use crate::report::Kill;
 use crate::runtime::{self, Mode};
 use crate::settings::Settings;
-use crate::simulate::{Actor, Choice, Logger, MeasuredReturn, RawSimulateSettings, SimulateSettings, Trial, World};
+use crate::simulate::{
+    Actor, Choice, Logger, MeasuredReturn, RawSimulateSettings, SimulateSettings, Trial, World, WorldKind,
+};
 use crate::time::EventTime;
 use children::{Broker, Learner, Simulator};
 pub use simulator::demo_simulator;
@@ -106,7 +108,11 @@ pub fn demo(arguments: &args::Demo) -> Result<Exit, Failure> {
 fn world_of(settings: &Settings) -> Result<World, Failure> {
     let raw: Result<RawSimulateSettings, toml::de::Error> = settings.simulate.clone().try_into();
     let raw = raw.map_err(|error| Exit::Config.because(format!("[simulate]: {}", error.message())))?;
-    SimulateSettings::new(raw, EventTime::FIRST).map(World::new).map_err(|error| Exit::Config.because(error))
+    let settings = SimulateSettings::new(raw, EventTime::FIRST).map_err(|error| Exit::Config.because(error))?;
+    match settings.raw().world {
+        WorldKind::Taste => Ok(World::new(settings)),
+        WorldKind::Cu1 => Err(Exit::Config.because("simulate.world must be \"taste\": the demo needs a catalog")),
+    }
 }
 
 impl Stage {

@@ -145,7 +145,9 @@ fn markdown(report: &ExperimentReport, found: &[Findings]) -> String {
         summary(report)
     );
     text.push_str(&checks_table(&report.checks).to_markdown());
-    text.push_str("\n## How the methods were set\n\nTuned once, on logs of their own, and then frozen:\n\n");
+    if !report.recipes.is_empty() {
+        text.push_str("\n## How the methods were set\n\nTuned once, on logs of their own, and then frozen:\n\n");
+    }
     report.recipes.iter().for_each(|recipe| text.push_str(&format!("* {recipe}\n")));
     for (findings, study) in found.iter().zip(&report.studies) {
         text.push_str(&format!("\n## {}\n\n{} Seeds: {}.\n", findings.title, findings.about, study.seeds));
@@ -165,12 +167,12 @@ fn page(report: &ExperimentReport, found: &[Findings]) -> Report {
         tables: vec![checks_table(&report.checks)],
         ..Section::default()
     };
-    let recipes = Section {
+    let recipes = (!report.recipes.is_empty()).then(|| Section {
         title: "How the methods were set".to_owned(),
         lead: "Tuned once, on logs of their own, and then frozen.".to_owned(),
         sentences: report.recipes.clone(),
         ..Section::default()
-    };
+    });
     let studies = found.iter().zip(&report.studies).map(|(findings, study)| Section {
         title: findings.title.clone(),
         lead: format!("{} Seeds: {}.", findings.about, study.seeds),
@@ -186,7 +188,7 @@ fn page(report: &ExperimentReport, found: &[Findings]) -> Report {
             value: format!("{} of {}", report.passed, report.checks.len()),
             note: if report.quick { "quick form".to_owned() } else { "full form".to_owned() },
         }],
-        sections: [checks, recipes].into_iter().chain(studies).collect(),
+        sections: [checks].into_iter().chain(recipes).chain(studies).collect(),
         made_by: format!("sluicebox {}, {}", env!("CARGO_PKG_VERSION"), report.command),
         ..Report::default()
     }

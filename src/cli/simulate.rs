@@ -17,7 +17,7 @@ use super::{args, print_json, print_text, settings_from};
 use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
-use crate::simulate::{Audience, RawSimulateSettings, Regime, SimulateSettings, World};
+use crate::simulate::{Audience, Cu1, Events, RawSimulateSettings, Regime, SimulateSettings, World, WorldKind};
 use crate::time::EventTime;
 
 /// What `simulate --json` prints; `schemas/simulate-report.v1.schema.json`.
@@ -42,15 +42,23 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 pub fn simulate(arguments: &args::Simulate) -> Result<Exit, Failure> {
     let settings = settings_from(&arguments.settings)?;
-    let world = World::new(world_settings(arguments, &settings)?);
+    let of_world = world_settings(arguments, &settings)?;
     let mut sink = Sink::open(arguments, &settings)?;
-    if let Some(catalog) = &settings.catalog.file {
-        // Whoever reads the first event may look its items up.
-        write_catalog(&world, catalog)
-            .map_err(|error| Exit::Io.because(format!("could not write the catalog {}: {error}", catalog.display())))?;
-    }
     let stop = stop_on_signals()?;
-    let report = write(&world, &mut sink, arguments.events.unwrap_or(u64::MAX), &stop)?;
+    let events_max = arguments.events.unwrap_or(u64::MAX);
+    let report = match Cu1::new(of_world.clone()) {
+        Some(world) => write(world.events(), &of_world, &mut sink, events_max, &stop)?,
+        None => {
+            let world = World::new(of_world.clone());
+            if let Some(catalog) = &settings.catalog.file {
+                // Whoever reads the first event may look its items up.
+                write_catalog(&world, catalog).map_err(|error| {
+                    Exit::Io.because(format!("could not write the catalog {}: {error}", catalog.display()))
+                })?;
+            }
+            write(world.events(), &of_world, &mut sink, events_max, &stop)?
+        }
+    };
     sink.finish()?;
     if arguments.json {
         print_json(&report)?;
@@ -77,6 +85,15 @@ fn world_settings(arguments: &args::Simulate, settings: &Settings) -> Result<Sim
         Some(args::Regime::Extreme) => Regime::Extreme,
         None => raw.regime,
     };
+    raw.world = match arguments.world {
+        Some(args::World::Taste) => WorldKind::Taste,
+        Some(args::World::Cu1) => WorldKind::Cu1,
+        None => raw.world,
+    };
+    if raw.world == WorldKind::Cu1 && (arguments.regime.is_some() || settings.catalog.file.is_some()) {
+        let asked = if arguments.regime.is_some() { "--regime" } else { "catalog.file" };
+        return Err(Exit::Config.because(format!("{asked} is for the world taste; leave it out in the world cu1")));
+    }
     if arguments.events.is_some() {
         // The count decides where the log ends.
         raw.sessions = 0;
@@ -86,12 +103,17 @@ fn world_settings(arguments: &args::Simulate, settings: &Settings) -> Result<Sim
     SimulateSettings::new(raw, now).map_err(|error| Exit::Config.because(error))
 }
 
-fn write(world: &World, sink: &mut Sink, events_max: u64, stop: &AtomicBool) -> Result<Report, Failure> {
+fn write(
+    mut events: Events<'_>,
+    settings: &SimulateSettings,
+    sink: &mut Sink,
+    events_max: u64,
+    stop: &AtomicBool,
+) -> Result<Report, Failure> {
     let watch = Stopwatch::start();
-    let rate = world.settings().rate();
-    let mut report = Report { seed: world.settings().raw().seed, ..Report::default() };
+    let rate = settings.rate();
+    let mut report = Report { seed: settings.raw().seed, ..Report::default() };
     let mut tally = Tally::new("events");
-    let mut events = world.events();
     while report.events < events_max {
         let Some(record) = events.next() else { break };
         let due = rate.map(|rate| Duration::from_secs_f64(report.records as f64 / rate));

@@ -1,9 +1,7 @@
-//! C-U1: a control problem in which negative feedback, in the right amount, is worth having.
+//! C-U1 ([`crate::simulate::cu1`] is the problem): where a policy that is trained on it ends, by the weight of the negative.
 //!
-//! Four positives lie on a circle around a* such that their mean is a_+, .70 short of a*; one negative a_- lies behind
-//! a_+. With frozen advantages p and -n the stable point of the mean is a_+ + rho/(1-rho) (a_+ - a_-), rho = alpha n/p: it
-//! goes beyond imitation, toward a*, and past it, and at rho = 1 there is none (arXiv 2602.10430; its authors'
-//! correction). With a learned sigma the limit is nearer.
+//! There is a stable point beyond imitation for each alpha below a limit, and none from there on; with a learned sigma the
+//! limit is nearer.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -17,14 +15,9 @@ use super::train::unguarded;
 use crate::batch::{Actions, Batch};
 use crate::learner::{Learner, LearnerError, LearnerSettings, Objective, PolicyKind, Sigma};
 use crate::report::{Chart, Point, Series, Table, Tone};
+use crate::simulate::cu1::{BEHIND, CONTEXT, DIMENSION, GAP, Problem};
 
-const CONTEXT: usize = 6;
 const SIGMA: f32 = 0.190_394;
-const RADIUS: f64 = 0.75;
-/// What lies between the mean of the positives and a*, and between it and the negative.
-const GAP: f64 = 0.70;
-const BEHIND: f64 = 0.50;
-const BASELINE: f64 = 0.40;
 /// Contexts of a batch; each brings four positives and a negative.
 const CONTEXTS: usize = 64;
 /// rho = this times alpha.
@@ -35,52 +28,11 @@ const ALPHA_SIGMA: f64 = 0.380_685;
 /// A learned sigma below this has collapsed.
 const ALIVE: f64 = 0.05;
 
-struct Problem {
-    positive_mean: [f64; 2],
-    best: [f64; 2],
-    u: [f64; 2],
-    v: [f64; 2],
-}
-
-impl Problem {
-    fn at(s: &[f64]) -> Problem {
-        let positive_mean = [
-            0.70 * (0.85 * s[0] - 0.30 * s[1] * s[2] + 0.20 * (1.6 * s[3]).sin()).tanh(),
-            0.65 * (-0.50 * s[1] + 0.35 * (1.1 * s[4]).cos() + 0.22 * s[0] * s[5]).tanh(),
-        ];
-        let phi = 1.15 * (0.75 * s[0] + 0.50 * s[2] - 0.30 * s[5]).tanh() + 0.30 * (1.35 * s[1]).sin();
-        let u = [phi.cos(), phi.sin()];
-        let v = [-u[1], u[0]];
-        let best = [positive_mean[0] + GAP * u[0], positive_mean[1] + GAP * u[1]];
-        Problem { positive_mean, best, u, v }
-    }
-
-    fn negative(&self) -> [f64; 2] {
-        [self.positive_mean[0] - BEHIND * self.u[0], self.positive_mean[1] - BEHIND * self.u[1]]
-    }
-
-    fn positives(&self) -> [[f64; 2]; 4] {
-        let near = std::f64::consts::PI + 0.20;
-        let far = (1.4 / RADIUS - 0.20_f64.cos()).acos();
-        let at = |t: f64| {
-            let (cos, sin) = (t.cos(), t.sin());
-            [0, 1].map(|axis| self.best[axis] + RADIUS * (cos * self.u[axis] + sin * self.v[axis]))
-        };
-        [at(near), at(std::f64::consts::TAU - near), at(std::f64::consts::PI + far), at(std::f64::consts::PI - far)]
-    }
-
-    /// R - .40 with R = exp(-|a - a*|^2 / (2 * .75^2)), frozen.
-    fn advantage(&self, action: [f64; 2]) -> f64 {
-        let squares: f64 = [0, 1].iter().map(|&axis| (action[axis] - self.best[axis]).powi(2)).sum();
-        (-squares / (2.0 * RADIUS * RADIUS)).exp() - BASELINE
-    }
-}
-
 /// Mean over positives of -A log pi, plus alpha times the negative's A log pi.
 fn batch(alpha: f64, number: u64, random: &mut Xoshiro256PlusPlus) -> Batch {
     let (mut states, mut values, mut scores) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..CONTEXTS {
-        let s = normals(CONTEXT, random);
+        let s = context(random);
         let problem = Problem::at(&s);
         let mut push = |action: [f64; 2], weight: f64| {
             states.extend(s.iter().map(|&x| x as f32));
@@ -99,7 +51,7 @@ fn batch(alpha: f64, number: u64, random: &mut Xoshiro256PlusPlus) -> Batch {
         number,
         rows,
         states,
-        actions: Actions::Embeddings { dimension: 2, values },
+        actions: Actions::Embeddings { dimension: DIMENSION, values },
         scores,
         thresholds: vec![0.0; rows],
         weights: vec![1.0; rows],
@@ -107,10 +59,16 @@ fn batch(alpha: f64, number: u64, random: &mut Xoshiro256PlusPlus) -> Batch {
     }
 }
 
+fn context(random: &mut Xoshiro256PlusPlus) -> [f64; CONTEXT] {
+    let mut context = [0.0; CONTEXT];
+    context.copy_from_slice(&normals(CONTEXT, random));
+    context
+}
+
 /// Mean displacement of the policy's mean beyond the positives' mean, in units of the way to a*; and the least sigma.
 fn run(alpha: f64, is_sigma_learned: bool, steps: usize, seed: u64) -> Result<(f64, f64), LearnerError> {
     let sigma = if is_sigma_learned { Sigma::Learned { initial: SIGMA } } else { Sigma::Fixed(SIGMA) };
-    let kind = PolicyKind::Gaussian { dimension: 2, sigma };
+    let kind = PolicyKind::Gaussian { dimension: DIMENSION, sigma };
     let settings = |learning_rate: f64| LearnerSettings {
         hidden: vec![64, 64],
         objective: Objective::Given,
@@ -133,13 +91,10 @@ fn run(alpha: f64, is_sigma_learned: bool, steps: usize, seed: u64) -> Result<(f
     }
     let mut total = 0.0;
     for _ in 0..500 {
-        let s = normals(CONTEXT, &mut random);
-        let problem = Problem::at(&s);
+        let s = context(&mut random);
         let state: Vec<f32> = s.iter().map(|&x| x as f32).collect();
         let mean = learner.policy().mean(&state).unwrap_or_default();
-        let along: f64 =
-            (0..2).map(|axis| (f64::from(mean[axis]) - problem.positive_mean[axis]) * problem.u[axis]).sum();
-        total += along / GAP;
+        total += Problem::at(&s).displacement([0, 1].map(|axis| mean.get(axis).map_or(f64::NAN, |&x| f64::from(x))));
     }
     let sigma = learner.policy().sigma().unwrap_or_default().into_iter().fold(f32::INFINITY, f32::min);
     Ok((total / 500.0, f64::from(sigma)))

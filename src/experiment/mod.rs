@@ -5,6 +5,7 @@
 //! product's own pipeline and learner ([`stream`]). Methods are tuned once, on logs of their own, and then frozen
 //! ([`tune`]). Everything is a function of the plans: no clock, no shared generator.
 
+mod baseline;
 mod cu1;
 mod data;
 mod findings;
@@ -47,6 +48,7 @@ pub fn run(plan: &Plan, quick: bool, frozen: &mut Frozen) -> Result<Findings, Le
         Study::HandOver => online::hand_over(plan, scale, frozen, &mut findings)?,
         Study::Main => main_table::main_table(plan, scale, frozen, &mut findings)?,
         Study::Streaming => online::streaming(plan, scale, frozen, &mut findings)?,
+        Study::Baseline => baseline::baselines(plan, scale, &mut findings)?,
         Study::Recovery => online::recovery(plan, scale, &mut findings)?,
     }
     Ok(findings)

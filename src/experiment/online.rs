@@ -259,7 +259,7 @@ fn recover_once(recipe: &Recipe, plan: &Plan, scale: &Scale, seed: u64) -> Resul
     let mut data = before.log(half, MEDIUM, 0.0, &mut random);
     data.append(&after.log(half, EXTREME, 0.0, &mut random));
     let setup = setup(plan, scale.steps, true);
-    let stream = Stream { window: 2_000, buffer: 1_000, drift_threshold: Some(50.0) };
+    let stream = Stream { window: 2_000, buffer: 1_000, drift_threshold: Some(50.0), ..Stream::STATIONARY };
     let (trained, admitted) = stream::train(&data, recipe, &setup, stream, PIECES, seed)?;
 
     // The batch form: a threshold from the first half, and everything above it, old and new.

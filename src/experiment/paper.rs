@@ -11,7 +11,7 @@ pub fn main(method: Method) -> Option<[f64; 2]> {
         Method::Crr => Some([0.222, 0.217]),
         Method::Bppo => Some([0.341, 0.124]),
         Method::Awr => Some([0.333, 0.254]),
-        Method::Iql => Some([0.337, 0.289]),
+        Method::Iql | Method::IqlPublished => Some([0.337, 0.289]),
         Method::AdaptiveBc => Some([0.367, 0.297]),
         Method::DrpoExp => Some([0.372, 0.318]),
         Method::Drpo => Some([0.374, 0.308]),
@@ -25,7 +25,7 @@ pub fn noise(method: Method) -> Option<[f64; 5]> {
     match method {
         Method::Drpo => Some([1.458, 1.472, 1.454, 1.408, 1.333]),
         Method::DrpoExp => Some([1.501, 1.440, 1.449, 1.420, 1.349]),
-        Method::Iql => Some([1.479, 1.402, 1.350, 1.278, 1.146]),
+        Method::Iql | Method::IqlPublished => Some([1.479, 1.402, 1.350, 1.278, 1.146]),
         Method::Awr => Some([1.290, 1.164, 1.085, 1.034, 1.060]),
         Method::Crr => Some([1.122, 1.117, 1.124, 1.010, 0.756]),
         Method::Bc | Method::Bppo | Method::AdaptiveBc | Method::Asymre | Method::Remoteness | Method::Apg => None,

@@ -60,6 +60,8 @@ pub enum Study {
     Main,
     Streaming,
     Recovery,
+    /// Of the product, not of the paper: what the score is measured from.
+    Baseline,
 }
 
 /// How much of it.
@@ -130,7 +132,7 @@ pub enum PlanError {
 }
 
 /// The studies that the program carries with it, by the names of their files.
-pub const BUILT_IN: [(&str, &str); 10] = [
+pub const BUILT_IN: [(&str, &str); 11] = [
     ("phantom", include_str!("../../configs/experiments/phantom.toml")),
     ("curriculum", include_str!("../../configs/experiments/curriculum.toml")),
     ("ablation", include_str!("../../configs/experiments/ablation.toml")),
@@ -141,6 +143,7 @@ pub const BUILT_IN: [(&str, &str); 10] = [
     ("main", include_str!("../../configs/experiments/main.toml")),
     ("streaming", include_str!("../../configs/experiments/streaming.toml")),
     ("recovery", include_str!("../../configs/experiments/recovery.toml")),
+    ("baseline", include_str!("../../configs/experiments/baseline.toml")),
 ];
 
 impl Plan {

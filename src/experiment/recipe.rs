@@ -33,6 +33,7 @@ pub enum Method {
     Bppo,
     Awr,
     Iql,
+    IqlPublished,
     AdaptiveBc,
     DrpoExp,
     Drpo,
@@ -49,6 +50,7 @@ impl Method {
             Method::Bppo => "bppo",
             Method::Awr => "awr",
             Method::Iql => "iql",
+            Method::IqlPublished => "iql-published",
             Method::AdaptiveBc => "adaptive-bc",
             Method::DrpoExp => "drpo-exp",
             Method::Drpo => "drpo",
@@ -62,7 +64,8 @@ impl Method {
     pub fn is_streamed(self) -> bool {
         match self {
             Method::Drpo | Method::DrpoExp | Method::AdaptiveBc | Method::Bc | Method::Awr => true,
-            Method::Crr | Method::Bppo | Method::Iql | Method::Asymre | Method::Remoteness | Method::Apg => false,
+            Method::Crr | Method::Bppo | Method::Iql | Method::IqlPublished => false,
+            Method::Asymre | Method::Remoteness | Method::Apg => false,
         }
     }
 
@@ -96,6 +99,11 @@ impl Method {
             Method::Awr => all(temperatures().map(|temperature| Objective::Awr { temperature }).collect()),
             Method::Iql => {
                 all(temperatures().map(|temperature| Objective::Iql { expectile: 0.7, temperature }).collect())
+            }
+            // Expectile .7 and exp(3 A), A in rewards: the constants of its own paper (arXiv 2110.06169), for those who
+            // publish it untuned.
+            Method::IqlPublished => {
+                all(vec![Objective::Iql { expectile: 0.7, temperature: Temperature::Raw(1.0 / 3.0) }])
             }
             Method::Crr => {
                 let temperature = Temperature::Std(1.0);
@@ -149,7 +157,7 @@ impl Recipe {
     /// In words, for the page.
     pub fn describe(&self) -> String {
         let temperature = |temperature: Temperature| match temperature {
-            Temperature::Raw(tau) => format!(", tau {tau} in rewards"),
+            Temperature::Raw(tau) => format!(", tau {} in rewards", (tau * 1e3).round() / 1e3),
             Temperature::Std(tau) => format!(", tau {tau} in standard deviations"),
         };
         let constants = match self.objective {

@@ -1,5 +1,6 @@
 //! The streaming form: the log once, from its first row to its last, through the very pipeline and learner of the product.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::data::Data;
@@ -23,10 +24,13 @@ pub struct Stream {
     pub window: usize,
     pub buffer: usize,
     pub drift_threshold: Option<f64>,
+    /// `None`: rewards as they are, as in the paper's setting.
+    pub baseline: Baseline,
 }
 
 impl Stream {
-    pub const STATIONARY: Stream = Stream { window: 2_000, buffer: 20_000, drift_threshold: None };
+    pub const STATIONARY: Stream =
+        Stream { window: 2_000, buffer: 20_000, drift_threshold: None, baseline: Baseline::None };
 }
 
 /// The product's step size, whatever the batch form's is: one pass has far fewer updates. Their number is the log's.
@@ -52,8 +56,8 @@ pub fn pipeline(data: &Data, recipe: &Recipe, stream: Stream, seed: u64) -> Pipe
     });
     let score = ScoreRules {
         unit: Unit::Step,
-        kind: ScoreKind::Reward,
-        baseline: Baseline::None,
+        kind: if stream.baseline == Baseline::None { ScoreKind::Reward } else { ScoreKind::Advantage },
+        baseline: stream.baseline,
         scale: Scale::Global,
         discount: 1.0,
         clip: None,
@@ -97,18 +101,31 @@ pub fn train(
 ) -> Result<(Trained, Admitted), LearnerError> {
     let mut learner = learner(data, recipe, setup, seed)?;
     let mut pipeline = pipeline(data, recipe, stream, seed);
-    let mut shares = Vec::new();
+    let (mut shares, mut in_flight) = (Vec::new(), VecDeque::new());
     let (mut mass, mut judged) = (0.0, 0);
     for row in 0..data.len() {
         let time = EventTime::FIRST.plus(Span::from_millis(row as u32));
         // There is one partition, and it is this one.
         let _ = pipeline.merge_mut().offer(trajectory(data, row, time));
         let _ = pipeline.merge_mut().watermark(Partition(0), time.plus(Span::from_millis(1)));
-        let mut outputs = Outputs::default();
-        pipeline.drain(&mut outputs);
-        for batch in &outputs.batches {
-            // The batch is made for this learner; what the guard refuses it counts.
-            let _ = learner.update(batch);
+        loop {
+            let mut outputs = Outputs::default();
+            pipeline.drain(&mut outputs);
+            for batch in &outputs.batches {
+                // The batch is made for this learner; what the guard refuses it counts.
+                let _ = learner.update(batch);
+            }
+            // So are the samples of a baseline that it has to fit.
+            let fits: Vec<_> =
+                outputs.baseline_batches.iter().filter_map(|batch| learner.learn_baseline(batch).ok()).collect();
+            in_flight.extend(fits);
+            if !pipeline.is_waiting() {
+                break;
+            }
+            match in_flight.pop_front() {
+                Some(fit) => drop(pipeline.accept(fit)),
+                None => break,
+            }
         }
         if (row + 1) * pieces / data.len() > shares.len() {
             let totals = *pipeline.filter().totals();

@@ -111,8 +111,8 @@ fn earlier(method: Method) -> Option<[f64; 5]> {
         Method::AdaptiveBc => Some([0.89, 0.88, 0.87, 0.86, 0.81]),
         Method::Drpo => Some([0.917, 0.913, 0.903, 0.891, 0.860]),
         Method::Awr => Some([0.917, 0.916, 0.905, 0.880, 0.840]),
-        Method::Crr | Method::Bppo | Method::Iql | Method::DrpoExp | Method::Asymre | Method::Remoteness => None,
-        Method::Apg => None,
+        Method::Crr | Method::Bppo | Method::Iql | Method::IqlPublished | Method::DrpoExp => None,
+        Method::Asymre | Method::Remoteness | Method::Apg => None,
     }
 }
 

@@ -57,7 +57,7 @@ impl World {
         let mut returns = Vec::new();
         let mut steps = 0_usize;
         for episode in 0..trial.episodes {
-            let situation = Situation::draw(self, &mut generator(trial.seed, "episode", episode));
+            let situation = Situation::draw(self.settings(), &mut generator(trial.seed, "episode", episode));
             let mut dice = generator(trial.seed, "choice", episode);
             let serving = match actor {
                 Actor::Mixture => Some(Logger::draw(self.settings(), &mut dice)),
@@ -73,7 +73,7 @@ impl World {
                     (None, Actor::Policy(policy)) => self.shown(policy(context)),
                     (None, Actor::Best | Actor::Mixture | Actor::Logger(_)) => self.nearest(&taste),
                 };
-                total += self.observed_reward(self.latent_reward(item, &taste), *luck);
+                total += self.settings().observed_reward(self.latent_reward(item, &taste), *luck);
             }
             returns.push(total);
         }

@@ -10,6 +10,7 @@
 //! * [`world`]: catalogue, taste, reward.
 //! * [`logger`]: the three recommenders as proper distributions over the catalogue.
 //! * [`session`]: what happens to one person in one visit.
+//! * [`cu1`]: another world, of one small control problem; its mathematics are also what the experiment of that name trains on.
 //! * [`record`]: its records, repeated and broken ones among them.
 //! * [`events`]: the visits of many people as one stream of JSON records, with delays, repeats and rubbish.
 //! * [`measure`]: the return of a policy, with an interval.
@@ -21,18 +22,22 @@ pub mod settings;
 pub mod world;
 pub mod logger;
 pub mod session;
+pub mod cu1;
 pub mod record;
 pub mod events;
 pub mod measure;
 mod seed;
 
+pub use cu1::Cu1;
 pub use events::Events;
 pub use logger::Logger;
 pub use measure::{Actor, Choice, MeasuredReturn, Trial};
 pub use record::{Audience, Record};
-pub use session::{Session, SimulatedStep};
-pub use settings::{RawSimulateSettings, Regime, SimulateSettings, SimulateSettingsError};
+pub use session::{Action, Session, SimulatedStep};
+pub use settings::{RawSimulateSettings, Regime, SimulateSettings, SimulateSettingsError, WorldKind};
 pub use world::World;
 
+#[cfg(test)]
+mod cu1_tests;
 #[cfg(test)]
 mod tests;

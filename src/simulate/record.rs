@@ -7,7 +7,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 
 use super::session::{Session, SimulatedStep};
-use super::world::{World, item_id};
+use super::settings::SimulateSettings;
+use super::world::item_id;
 use crate::time::{EventTime, Span};
 
 /// One record of the log.
@@ -43,6 +44,8 @@ enum Written<'a> {
         session: &'a str,
         decision_id: &'a str,
         item: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        embedding: Option<[f32; 2]>,
         context: &'a [f32],
         propensity: f64,
     },
@@ -74,8 +77,8 @@ pub(super) fn watermark(time: EventTime) -> Record {
 }
 
 /// All records of one session, in no particular order.
-pub(super) fn records(world: &World, session: &Session, random: &mut Xoshiro256PlusPlus) -> Vec<Record> {
-    let raw = world.settings().raw();
+pub(super) fn records(settings: &SimulateSettings, session: &Session, random: &mut Xoshiro256PlusPlus) -> Vec<Record> {
+    let raw = settings.raw();
     let number = session.number;
     let (user, name) = (format!("u{}", session.user), format!("s{number}"));
     let mut events = Vec::with_capacity(2 * session.steps.len() + 1);
@@ -106,10 +109,10 @@ pub(super) fn records(world: &World, session: &Session, random: &mut Xoshiro256P
         events.push((time, text(&end)));
     }
     for (time, json) in events {
-        let delay = if random.random_bool(raw.disorder_share) { disorder(world, random) } else { Span::ZERO };
+        let delay = if random.random_bool(raw.disorder_share) { disorder(settings, random) } else { Span::ZERO };
         let audience = Audience::User(user.clone());
         if random.random_bool(raw.duplicate_share) {
-            let again = disorder(world, random);
+            let again = disorder(settings, random);
             let (audience, json) = (audience.clone(), json.clone());
             records.push(Record { arrival: time.plus(again), time, audience, json, is_broken: false });
         }
@@ -119,9 +122,9 @@ pub(super) fn records(world: &World, session: &Session, random: &mut Xoshiro256P
 }
 
 /// Any delay up to the allowed one.
-fn disorder(world: &World, random: &mut Xoshiro256PlusPlus) -> Span {
+fn disorder(settings: &SimulateSettings, random: &mut Xoshiro256PlusPlus) -> Span {
     let share: f64 = random.random();
-    let most: Duration = world.settings().raw().disorder_max;
+    let most: Duration = settings.raw().disorder_max;
     Span::from_duration(most.mul_f64(share))
 }
 
@@ -132,7 +135,8 @@ fn decision<'a>(user: &'a str, session: &'a str, decision_id: &'a str, step: &'a
         user,
         session,
         decision_id,
-        item: item_id(step.item),
+        item: step.action.map_or_else(|| item_id(step.item), |action| action.name.to_owned()),
+        embedding: step.action.map(|action| action.embedding),
         context: &step.context,
         propensity: step.propensity,
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::logger::Logger;
 use super::seed::generator;
+use super::settings::SimulateSettings;
 use super::world::{World, normals, rounded};
 use crate::time::{EventTime, Span};
 
@@ -15,7 +16,8 @@ use crate::time::{EventTime, Span};
 pub struct Session {
     pub number: u64,
     pub user: u64,
-    pub logger: Logger,
+    /// `None` where one recommender serves all.
+    pub logger: Option<Logger>,
     pub steps: Vec<SimulatedStep>,
     /// When the person said goodbye; `None` for the sessions that just fall silent.
     pub ended: Option<EventTime>,
@@ -26,12 +28,29 @@ pub struct SimulatedStep {
     pub time: EventTime,
     pub context: Vec<f32>,
     pub item: usize,
+    /// What `item` stands for where there is no catalog.
+    pub action: Option<Action>,
     /// Under the session's recommender, in (0, 1].
     pub propensity: f64,
     pub latent: f64,
     /// What the feedback says.
     pub reward: f64,
     pub feedback_time: EventTime,
+}
+
+/// Something to show that no catalog lists.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Action {
+    pub name: &'static str,
+    pub embedding: [f32; 2],
+}
+
+/// What a recommender shows in one context, how likely that was, and what it pays.
+pub(super) struct Served {
+    pub item: usize,
+    pub action: Option<Action>,
+    pub propensity: f64,
+    pub latent: f64,
 }
 
 /// Who comes, how often they will be served and with which luck: everything about a visit that no recommender decides.
@@ -46,15 +65,15 @@ pub(super) struct Situation {
 }
 
 impl Situation {
-    pub(super) fn draw(world: &World, random: &mut Xoshiro256PlusPlus) -> Situation {
-        let raw = world.settings().raw();
+    pub(super) fn draw(settings: &SimulateSettings, random: &mut Xoshiro256PlusPlus) -> Situation {
+        let (raw, context) = (settings.raw(), settings.context());
         let user = random.random_range(0..raw.users);
-        let person = normals(raw.context, &mut generator(raw.seed, "user", user));
+        let person = normals(context, &mut generator(raw.seed, "user", user));
         let (lasting, passing) = (raw.user_share.sqrt() as f32, (1.0 - raw.user_share).sqrt() as f32);
         let steps = random.random_range(raw.steps_min..=raw.steps_max);
         let contexts = (0..steps)
             .map(|_| {
-                let moment = normals(raw.context, random);
+                let moment = normals(context, random);
                 person
                     .iter()
                     .zip(&moment)
@@ -71,24 +90,12 @@ impl Session {
     /// Session `number` of the log, beginning at `start`.
     pub fn play(world: &World, number: u64, start: EventTime) -> Session {
         let settings = world.settings();
-        let raw = settings.raw();
-        let mut random = generator(raw.seed, "session", number);
-        let situation = Situation::draw(world, &mut random);
-        let logger = Logger::draw(settings, &mut random);
-        let mut time = start;
-        let mut steps = Vec::with_capacity(situation.contexts.len());
-        for (context, luck) in situation.contexts.into_iter().zip(situation.luck) {
-            let taste = world.taste(&context, settings.drift_at(time));
-            let (item, propensity) = logger.choose(world, &taste, &mut random);
-            let propensity = six_digits(propensity);
-            let latent = world.latent_reward(item, &taste);
-            let reward = world.observed_reward(latent, luck);
-            let feedback_time = time.plus(feedback_delay(world, &mut random));
-            steps.push(SimulatedStep { time, context, item, propensity, latent, reward, feedback_time });
-            time = time.plus(waiting_time(raw.step_every, &mut random));
-        }
-        let ended = random.random_bool(raw.end_share).then_some(time);
-        Session { number, user: situation.user, logger, steps, ended }
+        let who = |random: &mut Xoshiro256PlusPlus| Some(Logger::draw(settings, random));
+        walk(settings, number, start, who, |logger, context, time, random| {
+            let taste = world.taste(context, settings.drift_at(time));
+            let (item, propensity) = logger.unwrap_or(Logger::Random).choose(world, &taste, random);
+            Served { item, action: None, propensity, latent: world.latent_reward(item, &taste) }
+        })
     }
 
     /// Sum of the observed rewards.
@@ -97,8 +104,34 @@ impl Session {
     }
 }
 
-fn feedback_delay(world: &World, random: &mut Xoshiro256PlusPlus) -> Span {
-    let raw = world.settings().raw();
+/// A visit as every world has it: `who` serves it, and `serve` what is shown in a context.
+pub(super) fn walk(
+    settings: &SimulateSettings,
+    number: u64,
+    start: EventTime,
+    who: impl FnOnce(&mut Xoshiro256PlusPlus) -> Option<Logger>,
+    serve: impl Fn(Option<Logger>, &[f32], EventTime, &mut Xoshiro256PlusPlus) -> Served,
+) -> Session {
+    let raw = settings.raw();
+    let mut random = generator(raw.seed, "session", number);
+    let situation = Situation::draw(settings, &mut random);
+    let logger = who(&mut random);
+    let mut time = start;
+    let mut steps = Vec::with_capacity(situation.contexts.len());
+    for (context, luck) in situation.contexts.into_iter().zip(situation.luck) {
+        let Served { item, action, propensity, latent } = serve(logger, &context, time, &mut random);
+        let propensity = six_digits(propensity);
+        let reward = settings.observed_reward(latent, luck);
+        let feedback_time = time.plus(feedback_delay(settings, &mut random));
+        steps.push(SimulatedStep { time, context, item, action, propensity, latent, reward, feedback_time });
+        time = time.plus(waiting_time(raw.step_every, &mut random));
+    }
+    let ended = random.random_bool(raw.end_share).then_some(time);
+    Session { number, user: situation.user, logger, steps, ended }
+}
+
+fn feedback_delay(settings: &SimulateSettings, random: &mut Xoshiro256PlusPlus) -> Span {
+    let raw = settings.raw();
     let mean = if random.random_bool(raw.delayed_share) { raw.delayed_after } else { raw.feedback_after };
     waiting_time(mean, random).min(Span::from_duration(raw.delayed_max))
 }

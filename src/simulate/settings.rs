@@ -31,12 +31,27 @@ impl Regime {
     }
 }
 
+/// What people like, and what there is to show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorldKind {
+    /// A catalog, hidden tastes, three recommenders.
+    Taste,
+    /// The control problem of [`super::cu1`]: five actions in every context, one recommender.
+    Cu1,
+}
+
 /// The section `[simulate]` as it is written in the settings file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawSimulateSettings {
     /// The same seed and settings give the same bytes.
     pub seed: u64,
+    pub world: WorldKind,
+    /// In the world `cu1`: how often the negative is shown for each time that one of the four positives is.
+    pub negative_weight: f64,
+
+    // Of the world `taste`, until `popular_fashion`; `user_share` and `reward_noise` of both.
     pub regime: Regime,
     /// Share of sessions that are given to the random recommender whatever the regime says.
     pub noise_share: f64,
@@ -126,6 +141,8 @@ impl Default for RawSimulateSettings {
     fn default() -> RawSimulateSettings {
         RawSimulateSettings {
             seed: 1,
+            world: WorldKind::Taste,
+            negative_weight: 0.5,
             regime: Regime::Medium,
             noise_share: 0.0,
             items: 5_000,
@@ -177,6 +194,8 @@ pub struct SimulateSettings {
 pub enum SimulateSettingsError {
     #[error("simulate.{field} must be {wanted}, not {found}")]
     OutOfRange { field: &'static str, wanted: &'static str, found: String },
+    #[error("simulate.{field} belongs to the world taste; leave it out in the world cu1")]
+    OtherWorld { field: &'static str },
 }
 
 impl SimulateSettings {
@@ -189,6 +208,7 @@ impl SimulateSettings {
         check_sizes(&raw)?;
         check_scales(&raw)?;
         check_times(&raw)?;
+        check_world(&raw)?;
         let named = (raw.start == "now").then_some(now);
         let written = || raw.start.parse().ok().map(|start: jiff::Timestamp| start.as_millisecond());
         let start = named
@@ -200,6 +220,20 @@ impl SimulateSettings {
     /// The checked values.
     pub fn raw(&self) -> &RawSimulateSettings {
         &self.raw
+    }
+
+    /// Numbers of a context.
+    pub fn context(&self) -> usize {
+        match self.raw.world {
+            WorldKind::Taste => self.raw.context,
+            WorldKind::Cu1 => super::cu1::CONTEXT,
+        }
+    }
+
+    /// What the log shows of a reward, `deviate` being standard normal: clipped to [0, 1], five decimals.
+    pub fn observed_reward(&self, latent: f64, deviate: f64) -> f64 {
+        let noisy = (latent + self.raw.reward_noise * deviate).clamp(0.0, 1.0);
+        (noisy * 1e5).round() / 1e5
     }
 
     pub fn start(&self) -> EventTime {
@@ -279,6 +313,7 @@ fn check_scales(raw: &RawSimulateSettings) -> Result<(), SimulateSettingsError> 
     let not_negative = [
         ("cluster_spread", raw.cluster_spread),
         ("reward_noise", raw.reward_noise),
+        ("negative_weight", raw.negative_weight),
         ("popular_taste", raw.popular_taste),
         ("popular_fashion", raw.popular_fashion),
     ];
@@ -311,6 +346,19 @@ fn check_times(raw: &RawSimulateSettings) -> Result<(), SimulateSettingsError> {
         require(time.as_millis() >= 1, field, "at least 1ms", humantime::format_duration(time))?;
     }
     Ok(())
+}
+
+/// In C-U1 nobody else recommends and nothing drifts: to ask for it would be to be ignored.
+fn check_world(raw: &RawSimulateSettings) -> Result<(), SimulateSettingsError> {
+    let is_asked = [
+        ("regime", raw.regime != Regime::Medium),
+        ("noise_share", raw.noise_share > 0.0),
+        ("drift_strength", raw.drift_strength > 0.0),
+    ];
+    match (raw.world, is_asked.iter().find(|(_, is_asked)| *is_asked)) {
+        (WorldKind::Cu1, Some(&(field, _))) => Err(SimulateSettingsError::OtherWorld { field }),
+        (WorldKind::Taste, _) | (WorldKind::Cu1, None) => Ok(()),
+    }
 }
 
 fn require(

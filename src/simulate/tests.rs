@@ -54,7 +54,7 @@ fn every_recommender_is_a_distribution_over_the_whole_catalogue() {
                 let least = probabilities.iter().copied().fold(1.0, f64::min);
                 assert!(least >= 0.02 / 300.0 * 0.999, "{}: an item has only {least}", logger.name());
             }
-            let logged = session.logger.probabilities(&world, &taste)[step.item];
+            let logged = session.logger.unwrap().probabilities(&world, &taste)[step.item];
             assert!((step.propensity / logged - 1.0).abs() < 1e-5, "session {}", session.number);
         }
     }
@@ -96,7 +96,7 @@ fn the_regimes_and_the_noise_share_say_who_serves() {
         let count = 4_000;
         let mut served = BTreeMap::new();
         for session in sessions(&world, count) {
-            *served.entry(session.logger).or_insert(0.0) += 1.0 / count as f64;
+            *served.entry(session.logger.unwrap()).or_insert(0.0) += 1.0 / count as f64;
         }
         for (logger, share) in Logger::ALL.into_iter().zip(expected) {
             let four_errors = 4.0 * (share * (1.0 - share) / count as f64).sqrt();
@@ -119,10 +119,10 @@ fn the_reward_is_the_formula_of_the_paper() {
         }
     }
     // Noise has standard deviation 0.1; clipped at both ends.
-    assert_eq!(world.observed_reward(0.5, 1.0), 0.6);
-    assert_eq!(world.observed_reward(0.95, 1.0), 1.0);
-    assert_eq!(world.observed_reward(0.05, -1.0), 0.0);
-    assert_eq!(world.observed_reward(0.123_456_789, 0.0), 0.123_46);
+    assert_eq!(world.settings().observed_reward(0.5, 1.0), 0.6);
+    assert_eq!(world.settings().observed_reward(0.95, 1.0), 1.0);
+    assert_eq!(world.settings().observed_reward(0.05, -1.0), 0.0);
+    assert_eq!(world.settings().observed_reward(0.123_456_789, 0.0), 0.123_46);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn the_top_tenth_of_the_log_was_mostly_served_by_the_expert() {
     let world = world(|_| ());
     let mut log = sessions(&world, 1_000);
     log.sort_by(|a, b| b.total_reward().total_cmp(&a.total_reward()));
-    let expert = log[..100].iter().filter(|session| session.logger == Logger::Expert).count();
+    let expert = log[..100].iter().filter(|session| session.logger == Some(Logger::Expert)).count();
     assert!(expert > 45, "{expert} of 100, with 10 % experts in the log");
 }
 

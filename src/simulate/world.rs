@@ -94,12 +94,6 @@ impl World {
         (-(1.0 - cosine) / (2.0 * delta * delta)).exp()
     }
 
-    /// What the log shows of it, `deviate` being standard normal: clipped to [0, 1], five decimals.
-    pub fn observed_reward(&self, latent: f64, deviate: f64) -> f64 {
-        let noisy = (latent + self.settings.raw().reward_noise * deviate).clamp(0.0, 1.0);
-        (noisy * 1e5).round() / 1e5
-    }
-
     /// The item with the greatest inner product, which is the nearest one as all have length 1; of equals the first.
     pub fn nearest(&self, direction: &[f32]) -> usize {
         let mut best = (0, f32::NEG_INFINITY);

@@ -127,6 +127,32 @@ fn the_simulators_options_say_who_serves_and_the_same_seed_writes_the_same_bytes
     let unreadable = broken.lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).count();
     assert!(report["bad_records"].as_u64() > Some(200) && unreadable > 50, "{report:#}");
     assert!(failure_of(["simulate", "--file", &place("x"), "--noise", "1.5"], 78).contains("noise_share"));
+    check_schema("simulate-report", &report);
+}
+
+/// C-U1 from the command line: read by the mapping that its help names, and learned from.
+#[test]
+fn the_log_of_cu1_is_read_checked_and_learned_from() {
+    let (_kept, place) = temporary();
+    let (file, again) = (place("cu1.jsonl"), place("again.jsonl.gz"));
+    let write = |file: &str| json_of(["simulate", "--world", "cu1", "--events", "12000", "--json", "--file", file]);
+    let report = write(&file);
+    check_schema("simulate-report", &report);
+    assert_eq!((&report["events"], &write(&again)["records"]), (&12_000.into(), &report["records"]));
+
+    let mapping = ["--set", "mapping.context_dimension=6", "--set", "mapping.embedding_dimension=2"];
+    let checked = json_of([&["check", "--sample", &file, "--records", "20000", "--json"][..], &mapping].concat());
+    assert_eq!((&checked["malformed"], &checked["events"]), (&report["bad_records"], &report["events"]));
+    let state = place("state");
+    let learner = ["--set", "learner.policy=gaussian", "--set", "filter.unit=step", "--set", "learner.batch=64"];
+    let replay = ["replay", "--file", &file, "--state", &state, "--json"];
+    let learned = json_of([&replay[..], &mapping, &learner].concat());
+    assert!(learned["updates"].as_u64() > Some(20), "{learned:#}");
+
+    let refused = |more: &[&str]| failure_of([&["simulate", "--world", "cu1", "--file", &file][..], more].concat(), 78);
+    assert!(refused(&["--regime", "extreme"]).contains("--regime"));
+    assert!(refused(&["--noise", "0.2"]).contains("simulate.noise_share"));
+    assert!(refused(&["--set", "catalog.file=items.jsonl"]).contains("catalog.file"));
 }
 
 #[test]

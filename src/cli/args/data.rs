@@ -67,6 +67,16 @@ pub enum Regime {
     Extreme,
 }
 
+/// What there is to recommend, and what it pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum World {
+    /// A catalog, hidden tastes, three recommenders of different quality
+    Taste,
+    /// C-U1: four good actions and a bad one in every context, with a known best use of the bad one
+    #[value(alias = "c-u1")]
+    Cu1,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -74,6 +84,7 @@ Examples:
   sluicebox simulate -c configs/demo.toml --topic events
   sluicebox simulate --file hard.jsonl --regime extreme --noise 0.8 --reward-noise 0.5
   sluicebox simulate --file moved.jsonl --set simulate.drift_after=4h --set simulate.drift_strength=1
+  sluicebox simulate --file cu1.jsonl --world cu1 --set simulate.negative_weight=0.5
 
 Sessions are served by an expert, a popular and a random recommender (regime medium: 10, 60 and
 30 %; extreme: 5, 5 and 90 %), and every decision carries the probability with which its
@@ -81,10 +92,20 @@ recommender chose. The same seed and settings write the same bytes. What else ca
 [simulate]: catalog (items, dimension, clusters), people and sessions (users, sessions, steps_min,
 steps_max, end_share), delayed feedback (feedback_after, delayed_share, delayed_after,
 delayed_max), disorder, repeated records, watermarks, drift of taste (drift_after, drift_length,
-drift_strength). configs/demo.toml writes out every one of them with its default.
+drift_strength).
 
-A policy over embeddings needs the world's items: with --set catalog.file=items.jsonl they are
-written there first, if the file is not there yet; give `replay` and `run` the same setting.")]
+The world cu1 is the control problem C-U1: a context of 6 numbers, and an action of 2 that is
+written as the decision's `embedding`, one of four positives around the best action (reward .607)
+or the negative (.278), which is shown simulate.negative_weight (alpha) times as often as all four
+together. With advantages from .40, signed learning has its stable point beyond imitation: .299 of
+the way to the best action at alpha .5, 1.03 at 1, and none from 1.693 on. People, sessions,
+delays, disorder and broken records are the same in both worlds; regime, noise_share and drift are
+of the world taste alone. To read it: mapping.context_dimension 6, mapping.embedding_dimension 2.
+
+In the world taste, a policy over embeddings needs the items: with --set catalog.file=items.jsonl
+they are written there first, if the file is not there yet; give `replay` and `run` the same setting.
+
+configs/demo.toml writes out every setting with its default.")]
 pub struct Simulate {
     #[command(flatten)]
     pub settings: SettingsFrom,
@@ -100,6 +121,9 @@ pub struct Simulate {
     /// Events to write [default: as the section simulate says]
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
+    /// World to log [default: as the section simulate says, or taste]
+    #[arg(long, value_enum, value_name = "WORLD")]
+    pub world: Option<World>,
     /// Who serves: shares of expert, popular and random recommender [default: as the section simulate says]
     #[arg(long, value_enum, value_name = "REGIME")]
     pub regime: Option<Regime>,
