@@ -43,7 +43,7 @@ pub enum Error {
     Locked { directory: PathBuf, holder: Option<u32> },
 
     #[error("the state directory {} belongs to `{owner}` and is refused to `{wanted}`{}",
-        directory.display(), if *wanted == Purpose::Run { ": continue from it, or choose another" } else { "" })]
+        directory.display(), if *wanted == Purpose::Run { ": name another, with --continue-from to go on from this one, or --adopt it" } else { "" })]
     Owned { directory: PathBuf, owner: String, wanted: Purpose },
 
     #[error("{} exists, is not empty and was not written from this state directory: move it away or choose another name",

@@ -19,7 +19,7 @@ use self::report::{BenchReport, Checkpoint, Latency, Machine, Ratios, Stage, Top
 pub use self::stage::bench_stage;
 use super::args::{Bench, BenchSize, StageName};
 use super::demo::children::{Broker, Guarded, command, spawn};
-use super::print_json;
+use super::{print_json, print_text};
 use crate::bench::usage;
 use crate::bench::window::AtLevel;
 use crate::bench::workload;
@@ -119,7 +119,7 @@ pub fn bench(arguments: &Bench) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?
     } else {
-        println!("{}", report.in_words())
+        print_text(&report.in_words())?
     }
     Ok(Exit::Success)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::trend::Trend;
 use super::plan::{self, job_failure};
-use super::{args, print_json, replay, settings_from};
+use super::{args, print_json, print_text, replay, settings_from};
 use crate::decode::{Decoder, Sample, SampleReport};
 use crate::exit::{Exit, Failure};
 use crate::files::{FilesError, Lines, Splitter};
@@ -51,7 +51,7 @@ pub fn check(arguments: &args::Check) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        print!("{}", report.in_words());
+        print_text(&report.in_words())?;
     }
     Ok(if report.ok { Exit::Success } else { Exit::Refuted })
 }

@@ -1,6 +1,6 @@
 //! `config`: which settings there are, and which are in force.
 
-use super::{args, print_json};
+use super::{args, print_json, print_text};
 use crate::exit::{Exit, Failure};
 use crate::settings::{self, SettingsError, Sources};
 
@@ -13,7 +13,7 @@ pub fn config(command: &args::Config) -> Result<Exit, Failure> {
             if *json {
                 print_json(&settings::shown(&sources).map_err(refused)?)?;
             } else {
-                print!("{}", settings::show(&sources).map_err(refused)?);
+                print_text(&settings::show(&sources).map_err(refused)?)?;
             }
         }
     }

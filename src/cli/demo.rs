@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{args, plan, print_json};
+use super::{args, plan, print_json, print_text};
 use crate::checkpoint::{RealDisk, read_newest};
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure};
@@ -99,7 +99,7 @@ pub fn demo(arguments: &args::Demo) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&outcome)?;
     } else {
-        println!("{}", outcome.in_words());
+        print_text(&outcome.in_words())?;
     }
     Ok(if outcome.ok { Exit::Success } else { Exit::Refuted })
 }

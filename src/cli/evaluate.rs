@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::args::{self, IntervalName};
 use super::plan::{self, job_failure};
-use super::{print_json, publish, replay, settings_from};
+use super::{print_json, print_text, publish, replay, settings_from};
 use crate::assemble::{Lane, LaneCounters, SessionRules};
 use crate::checkpoint::RealDisk;
 use crate::decode::Decoder;
@@ -101,7 +101,7 @@ pub fn evaluate(arguments: &args::Evaluate) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        print!("{}", report.in_words());
+        print_text(&report.in_words())?;
     }
     Ok(Exit::Success)
 }

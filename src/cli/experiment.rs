@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{args, print_json};
+use super::{args, print_json, print_text};
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure};
 use crate::experiment::{self, Check, Findings, Frozen, Plan};
@@ -84,8 +84,8 @@ pub fn experiment(arguments: &args::Experiment) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        print!("{}", checks_table(&report.checks).to_markdown());
-        println!("\n{passed} of {} checks pass; see {}", report.checks.len(), report.report);
+        let table = checks_table(&report.checks).to_markdown();
+        print_text(&format!("{table}\n{passed} of {} checks pass; see {}", report.checks.len(), report.report))?;
     }
     Ok(if arguments.strict && !report.ok { Exit::Refuted } else { Exit::Success })
 }

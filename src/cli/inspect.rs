@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::plan::job_failure;
-use super::{args, print_json, settings_from};
+use super::{args, print_json, print_text, settings_from};
 use crate::checkpoint::{self, PassedOver, RealDisk, read_checkpoint, read_newest};
 use crate::exit::{Exit, Failure};
 use crate::policy::Policy;
@@ -83,7 +83,7 @@ pub fn inspect(arguments: &args::Inspect) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        print!("{}{}", outcome.sealed.manifest.describe(), report.in_words());
+        print_text(&format!("{}{}", outcome.sealed.manifest.describe(), report.in_words()))?;
     }
     Ok(Exit::Success)
 }

@@ -6,7 +6,7 @@ use super::args;
 use super::plan::{self, job_failure};
 use super::replay::line_keys;
 use super::tally::Tally;
-use super::{print_json, settings_from};
+use super::{print_json, print_text, settings_from};
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure};
 use crate::kafka::{Compression, LoadSettings};
@@ -42,7 +42,7 @@ pub fn load(arguments: &args::Load) -> Result<Exit, Failure> {
     };
     let loaded = crate::kafka::load(&target, &arguments.file, &line_keys(&decoder), &mut |records| tally.show(records));
     drop(tally);
-    let loaded = loaded.map_err(|error| job_failure(JobError::Source(error.into())))?;
+    let loaded = loaded.map_err(|error| job_failure(JobError::Load(error.into())))?;
     let report = LoadReport {
         topic,
         partitions: arguments.partitions,
@@ -55,10 +55,10 @@ pub fn load(arguments: &args::Load) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        println!(
+        print_text(&format!(
             "{} records ({} bytes) in {} partitions of {}: {:?}",
             report.records, report.bytes, report.partitions, report.topic, report.records_by_partition
-        );
+        ))?;
     }
     Ok(Exit::Success)
 }

@@ -21,6 +21,7 @@ mod demo;
 mod experiment;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use args::{Command, LogFormat};
@@ -79,7 +80,16 @@ fn settings_from(given: &args::SettingsFrom) -> Result<Settings, Failure> {
 
 /// One JSON object on standard output; everything else goes to standard error.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Exit::Bug.because(error))?;
-    println!("{text}");
-    Ok(())
+    print_text(&serde_json::to_string_pretty(value).map_err(|error| Exit::Bug.because(error))?)
+}
+
+/// What a command says, on standard output. A reader that has seen enough of it (`| head`) is no failure.
+fn print_text(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Exit::Io.because(format!("could not write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::plan::{self, job_failure};
-use super::{args, inspect, print_json, settings_from};
+use super::{args, inspect, print_json, print_text, settings_from};
 use crate::checkpoint::RealDisk;
 use crate::exit::{Exit, Failure};
 use crate::publish::{self, Evaluation, Gate, Outcome, Publications, PublishError, Published};
@@ -172,11 +172,8 @@ fn tell(report: &Report, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(report);
     }
-    println!("{}", report.in_words());
-    for publication in report.publications.iter().flatten() {
-        println!("{}", publication.in_words());
-    }
-    Ok(())
+    let publications = report.publications.iter().flatten().map(|publication| publication.in_words());
+    print_text(&[report.in_words()].into_iter().chain(publications).collect::<Vec<_>>().join("\n"))
 }
 
 impl Report {

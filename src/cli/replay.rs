@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{self, FileSource as FileArguments};
 use super::plan::{self, Paths, job_failure};
 use super::progress::Progress;
-use super::{print_json, publish, settings_from};
+use super::{print_json, print_text, publish, settings_from};
 use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::Stopwatch;
 use crate::decode::Decoder;
@@ -23,6 +23,7 @@ use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome, 
 use crate::settings::{Class, Settings};
 use crate::source::range::{Boundary, resolve};
 use crate::source::{LogIdentity, Range, Source};
+use crate::time::EventTime;
 use crate::validation::Summary;
 
 /// What `replay --json` prints; `schemas/replay-report.v1.schema.json`.
@@ -44,6 +45,9 @@ pub struct ReplayReport {
     pub events_per_second: f64,
     /// What came of `--publish`.
     pub published: Option<publish::Report>,
+    /// The checkpoint goes with the command: nobody named a place for it.
+    #[serde(skip)]
+    pub is_passing: bool,
 }
 
 /// The range of a state directory, kept beside its checkpoints from before the first record on.
@@ -78,13 +82,14 @@ pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
     }
     let outcome = read_range(&settings, arguments, &state)?;
     let mut report = ReplayReport::of(&outcome, watch.seconds());
+    report.is_passing = arguments.state.is_none();
     if arguments.publish {
         report.published = Some(publish::publish_checkpoint(&settings, &outcome, &state)?);
     }
     if arguments.json {
         print_json(&report)?
     } else {
-        println!("{}", report.in_words())
+        print_text(&report.in_words())?
     }
     Ok(report.published.map_or(Exit::Success, |published| published.exit()))
 }
@@ -111,6 +116,11 @@ fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Re
     if let Some(restored) = &restored {
         check_log(&mut *source, restored)?;
         if restored.sealed.manifest.facts.complete {
+            tracing::warn!(
+                state = %state.display(),
+                "this range was read to its end before: nothing is read again, and no setting takes effect; name another --state \
+                 directory to replay it"
+            );
             return read_back(state);
         }
     }
@@ -201,7 +211,11 @@ fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -
         return Ok(kept.range);
     }
     let boundary = |flag: &str, text: &str| {
-        text.parse::<Boundary>().map_err(|error| Exit::Usage.because(format!("{flag} {text}: {error}")))
+        let boundary = text.parse::<Boundary>();
+        if matches!(boundary, Ok(Boundary::Time(millis)) if EventTime::new(millis).is_none()) {
+            tracing::warn!("{flag} {text} is outside the years 2000 to 2099; ts= counts milliseconds since 1970");
+        }
+        boundary.map_err(|error| Exit::Usage.because(format!("{flag} {text}: {error}")))
     };
     let (from, until) = (boundary("--from", &arguments.from)?, boundary("--until", &arguments.until)?);
     let mut range = resolve(source, &from, Some(&until)).map_err(|error| job_failure(JobError::Source(error)))?;
@@ -291,6 +305,7 @@ impl ReplayReport {
             elapsed_seconds,
             events_per_second: events / elapsed_seconds.max(1e-9),
             published: None,
+            is_passing: false,
         }
     }
 
@@ -307,7 +322,7 @@ impl ReplayReport {
              validation   {}\n\
              digest       {}\n\
              platform     {}\n\
-             checkpoint   {}\n\
+             checkpoint   {}{}\n\
              took         {:.1} s, {:.0} events/s{}",
             count("records"),
             count("decoded"),
@@ -336,6 +351,7 @@ impl ReplayReport {
             self.digest,
             self.platform,
             self.checkpoint.display(),
+            if self.is_passing { ", gone with this command: --state DIR keeps it" } else { "" },
             self.elapsed_seconds,
             self.events_per_second,
             self.published

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use self::sink::Sink;
 use super::tally::Tally;
-use super::{args, print_json, settings_from};
+use super::{args, print_json, print_text, settings_from};
 use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
@@ -63,10 +63,10 @@ pub fn simulate(arguments: &args::Simulate) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        println!(
+        print_text(&format!(
             "{} events and {} bad records of {} sessions in {:.1} s",
             report.events, report.bad_records, report.sessions, report.elapsed_seconds
-        );
+        ))?;
     }
     Ok(Exit::Success)
 }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::args;
 use super::plan::job_failure;
 use super::replay::RANGE_FILE;
-use super::{print_json, settings_from};
+use super::{print_json, print_text, settings_from};
 use crate::checkpoint::{RealDisk, Sealed, ensure_directory, platform, read_newest};
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure};
@@ -98,7 +98,7 @@ pub fn verify(arguments: &args::VerifyResume) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        println!("{}", report.in_words());
+        print_text(&report.in_words())?;
     }
     Ok(report.verdict(arguments.kills))
 }

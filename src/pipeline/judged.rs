@@ -6,7 +6,7 @@ use crate::filter::{Judgement, Reason, Verdict};
 use crate::score::Scored;
 use crate::trajectory::{Ending, Trajectory};
 
-/// Numbers print in their shortest form that reads back to the same bits.
+/// Numbers print in their shortest form that reads back to the same bits; `schemas/decision.v1.schema.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     /// Count of trajectories merged before this unit's.

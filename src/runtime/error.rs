@@ -13,6 +13,8 @@ use crate::source::{Fault, SourceError};
 pub enum JobError {
     #[error("could not read the log")]
     Source(#[source] SourceError),
+    #[error("could not load the file into the topic")]
+    Load(#[source] SourceError),
     #[error("could not keep the state")]
     Checkpoint(#[source] checkpoint::Error),
     #[error("could not restore checkpoint {sequence}: {problem}")]
@@ -54,7 +56,7 @@ pub enum JobError {
 impl JobError {
     pub fn exit(&self) -> Exit {
         match self {
-            JobError::Source(error) => exit_of(error.fault()),
+            JobError::Source(error) | JobError::Load(error) => exit_of(error.fault()),
             JobError::Checkpoint(error) => Exit::from_code(error.exit_code()),
             JobError::Breaker { .. } | JobError::AnotherLog { .. } => Exit::Data,
             JobError::Restore { .. } | JobError::Range { .. } | JobError::Journal(_) => Exit::Data,

@@ -235,7 +235,9 @@ fn number(value: &Value, bounds: &Bounds) -> Result<Value, Refusal> {
     let number = match value {
         Value::Float(number) => *number,
         Value::Integer(number) => *number as f64,
-        Value::String(_) => return refused("write it without quotes"),
+        // On a command line the quotes are ours: a word there is just not a number.
+        Value::String(text) if text.parse::<f64>().is_ok() => return refused("write it without quotes"),
+        Value::String(_) => return Err(REFUSED),
         Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => return Err(REFUSED),
     };
     // Adding zero turns -0.0 into 0.0: they mean the same and must digest the same.

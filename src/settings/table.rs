@@ -100,7 +100,7 @@ pub const TABLE: &[Setting] = &[
     operational("kafka.key_password", Kind::Secret, None, "Password of the client key."),
     operational("kafka.properties", Kind::Properties, Some("{}"), "Further librdkafka properties, passed through."),
 
-    structural("mapping", Kind::Open, Some("{}"), "How records of your topic are read as events."),
+    structural("mapping", Kind::Open, Some("{}"), "How records of your topic are read as events; docs/mapping.md explains its keys."),
 
     structural("catalog.file", Kind::Path, None, "JSON lines of items with embeddings; none if events carry them or the policy needs none."),
     structural("catalog.item", Kind::Text, Some(r#""/item""#), "JSON Pointer to the item id in a catalog line."),
@@ -189,7 +189,7 @@ pub const TABLE: &[Setting] = &[
 
     // What is malformed is not learned from, so these two change the result.
     structural("decode.max_bytes", size(64, 64 * MIB), Some(r#""1MiB""#), "Largest record."),
-    structural("decode.max_depth", count(1, 128), Some("64"), "Deepest nesting of a record."),
+    structural("decode.max_depth", count(1, 100), Some("64"), "Deepest nesting of a record."),
 
     operational("merge.queue_max", count(1, 10_000_000), Some("10_000"), "Closed trajectories of a partition that wait; beyond, it is paused."),
     operational("merge.ahead_max", length(SECOND, 3_650 * DAY), Some(r#""1d""#), "How far a partition may run ahead in event time before it is paused."),
@@ -200,7 +200,7 @@ pub const TABLE: &[Setting] = &[
     operational("http.listen", Kind::Address, Some(r#""127.0.0.1:8077""#), "Where /livez, /readyz, /metrics, /version and /status are served."),
     operational("decisions.file", Kind::Path, None, "File for one JSON line per judged unit."),
     operational("runtime.threads", count(0, 1_024), Some("0"), "Threads that decode and assemble; 0 = one per processor."),
-    operational("simulate", Kind::Open, Some("{}"), "Settings of the simulator."),
+    operational("simulate", Kind::Open, Some("{}"), "Settings of the simulator; configs/demo.toml writes all of them out."),
     operational("publish.dir", Kind::Path, None, "Where policies are published; --publish without it uses `published` in the state directory."),
     operational("publish.every", length_or_off(100, 365 * DAY), Some(r#""10m""#), "Least time between two publications of `run`; off = only when asked."),
     operational("publish.temperature", number(Bounds::above(0.0, 100.0)), Some("1.0"), "Temperature of the served distribution: below 1 it is sharper than the policy."),

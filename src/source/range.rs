@@ -52,7 +52,9 @@ pub enum RangeError {
     OnlyAsStart(Boundary),
     #[error("the range names partition {partition}, but the log has partitions 0 to {last}")]
     NoSuchPartition { partition: Partition, last: Partition },
-    #[error("the range gives offsets by partition, but none for partition {0}")]
+    #[error(
+        "the range gives offsets by partition, but none for partition {0}: each needs its own, or write one for all as offset=N"
+    )]
     PartitionMissing(Partition),
 }
 

@@ -15,7 +15,7 @@ use crate::processes::spawn_tied;
 
 /// A clash of ports is seen only when the broker fails to start; then other ports are tried.
 const ATTEMPTS: u32 = 5;
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Stops when dropped.
 pub struct Broker {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::binary::{repository, sluicebox};
+use crate::binary::{failure_of, repository, sluicebox};
 
 fn text(path: &str) -> String {
     fs::read_to_string(repository(path)).unwrap()
@@ -63,6 +63,7 @@ fn what_the_documents_link_to_exists() {
         "ARCHITECTURE.md",
         "docs/guarantees.md",
         "docs/failures.md",
+        "docs/mapping.md",
         "docs/performance.md",
         "docs/serving.md",
     ];
@@ -86,5 +87,55 @@ fn the_metrics_that_the_documents_name_are_declared() {
         for name in text.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("sluicebox_")) {
             assert!(declared.contains(&name), "{document} names {name}");
         }
+    }
+}
+
+/// What the refusal of a key that does not exist offers instead.
+fn keys_of(table: &str) -> Vec<String> {
+    let nonsense = format!("{table}.nonsense=1");
+    let said = failure_of(["check", "--sample", &repository("README.md"), "--set", &nonsense], 78);
+    let (_, offered) = said.split_once("expected one of").unwrap_or_else(|| panic!("{said}"));
+    offered.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_the_mapping_is_explained() {
+    let text = text("docs/mapping.md");
+    for table in ["mapping", "mapping.feedback"] {
+        let keys = keys_of(table);
+        assert!(keys.len() > 8, "{keys:?}");
+        for key in keys {
+            assert!(text.contains(&format!("`{key}`")), "docs/mapping.md says nothing of {table}.{key}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_mapping_read_their_records() {
+    let text = text("docs/mapping.md");
+    let blocks = |language: &str| -> Vec<String> {
+        let fence = format!("```{language}\n");
+        let parts = text.split(&fence).skip(1);
+        parts.map(|part| part.split("```").next().unwrap().to_owned()).collect()
+    };
+    let (mappings, records) = (blocks("toml"), blocks("json"));
+    assert_eq!((mappings.len(), records.len()), (2, 2));
+    // Decisions, and what they earned: a click and a purchase; nothing, and a click.
+    for (index, (decisions, most)) in [(1, 10.0), (2, 1.0)].into_iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let (config, sample) = (directory.path().join("my.toml"), directory.path().join("sample.jsonl"));
+        fs::write(&config, &mappings[index]).unwrap();
+        fs::write(&sample, &records[index]).unwrap();
+        let output =
+            sluicebox(["check", "-c"]).arg(&config).arg("--sample").arg(&sample).arg("--json").output().unwrap();
+        let report = crate::binary::parse(&output);
+        assert_eq!(report["malformed"], 0, "{report:#}");
+        assert_eq!(
+            (&report["kinds"]["decision"], &report["reward_max"]),
+            (&decisions.into(), &most.into()),
+            "{report:#}"
+        );
+        // Feedback finds its decision: what the sessions earned is on average all there was.
+        assert!(report["mean_return"].as_f64() >= Some(most), "{report:#}");
     }
 }

@@ -298,7 +298,7 @@ fn a_topic_that_was_made_anew_is_another_log() {
     runtime.block_on(admin.delete_topics(&[&topic], &AdminOptions::new())).unwrap();
     // The same keys, so the same offsets; other times.
     fs::write(&file, lines(1)).unwrap();
-    wait_until("the topic is gone and made again", Duration::from_secs(60), || {
+    wait_until("the topic is gone and made again", Duration::from_secs(180), || {
         let again =
             ["load", &file.to_string_lossy(), "-c", "configs/recsim.toml", "--topic", &topic, "--set", &brokers]
                 .map(str::to_owned);
@@ -338,7 +338,7 @@ fn a_broker_that_is_restarted_in_the_middle_is_survived() {
     // Small fetches, so that most of the log is still with the broker when it goes.
     let fetches = "kafka.properties={\"max.partition.fetch.bytes\"=\"2000\", \"queued.max.messages.kbytes\"=\"8\", \"queued.min.messages\"=\"1\"}";
     let mut running = Running::start(sluicebox(recsim(&brokers, &topic, &state, &["--set", fetches])));
-    wait_until("a first seal", Duration::from_secs(60), || !checkpoints(&state).is_empty());
+    wait_until("a first seal", Duration::from_secs(180), || !checkpoints(&state).is_empty());
     broker.kill();
     assert!(running.0.try_wait().unwrap().is_none(), "the log was read before the broker went");
     broker.restart();

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::binary::{json_of, repository};
 use crate::broker;
+use crate::tools::check_schema;
 
 const LOG: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
 
@@ -141,8 +142,11 @@ fn every_verdict_in_the_decision_log_can_be_computed_again_by_sorting() {
         );
         let mut window: Vec<f64> = Vec::new();
         let mut judged = 0;
-        for line in fs::read_to_string(&decisions).unwrap().lines() {
+        for (index, line) in fs::read_to_string(&decisions).unwrap().lines().enumerate() {
             let line: Value = serde_json::from_str(line).unwrap();
+            if index % 97 == 0 {
+                check_schema("decision", &line);
+            }
             let Some(score) = line["score"].as_f64() else {
                 assert_eq!((&line["verdict"], &line["reason"]), (&"hold".into(), &"no_baseline".into()));
                 continue;

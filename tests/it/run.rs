@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::binary::{Running, get, json_of, sluicebox, wait_until};
 use crate::{broker, topics};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Two people with a session a minute each: `count` sessions from `first` on, all of one step that pays.
 pub fn visits(first: u32, count: u32) -> Vec<String> {

@@ -46,6 +46,7 @@ fn simulated_events_are_loaded_checked_and_refused_as_they_should() {
     let (file, catalog) = (place("events.jsonl.zst"), format!("catalog.file={}", place("new/items.jsonl")));
     let demo = ["-c", "configs/demo.toml", "--set", &catalog, "--set", &bootstrap, "--json"];
     let written = json_of([&["simulate", "--file", &file, "--events", "3000", "--seed", "5"][..], &demo].concat());
+    check_schema("simulate-report", &written);
     assert_eq!(written["events"], 3_000);
     assert!(written["bad_records"].as_u64() > Some(0), "{written:#}");
     let items = fs::read_to_string(place("new/items.jsonl")).unwrap();
@@ -253,9 +254,9 @@ fn an_embedded_broker_serves_a_simulator_that_stops_when_asked() {
             "--json",
         ])
     };
-    wait_until("events arrive", Duration::from_secs(60), || counted()["kinds"]["watermark"].as_u64() > Some(0));
+    wait_until("events arrive", Duration::from_secs(180), || counted()["kinds"]["watermark"].as_u64() > Some(0));
     simulator.signal(libc::SIGTERM);
-    let output = simulator.end(Duration::from_secs(60));
+    let output = simulator.end(Duration::from_secs(180));
     let report = parse(&output);
     assert!(output.status.success() && report["stopped"] == true, "{}", told(&output));
     let found = json_of([
@@ -272,7 +273,7 @@ fn an_embedded_broker_serves_a_simulator_that_stops_when_asked() {
     ]);
     assert_eq!(found["records"], report["records"], "what was counted is what the topic holds");
     drop(server.0.stdin.take());
-    assert!(server.end(Duration::from_secs(60)).status.success());
+    assert!(server.end(Duration::from_secs(180)).status.success());
 }
 
 #[test]
@@ -292,6 +293,30 @@ fn settings_are_shown_with_their_origin_and_limits_have_one_home() {
     let log = repository(RECSIM);
     let said = failure_of(["check", "--sample", &log, "--set", "mapping.limits.depth=3"], 78);
     assert!(said.contains("decode.max_depth"), "{said}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_bug() {
+    let mut child = sluicebox(["config", "schema"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn a_replay_says_when_its_range_had_been_read_before_and_when_its_state_is_gone() {
+    let (_kept, place) = temporary();
+    let (state, log) = (place("state"), repository("tests/data/otto20.jsonl.gz"));
+    let replay = |more: &[&str]| {
+        let output = sluicebox(["replay", "-c", "configs/otto.toml", "--file", &log]).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        told(&output)
+    };
+    let kept = replay(&["--state", &state]);
+    assert!(!kept.contains("read to its end before") && !kept.contains("gone with this command"), "{kept}");
+    let again = replay(&["--state", &state, "--set", "filter.kappa=.2"]);
+    assert!(again.contains("read to its end before") && again.contains("--state"), "{again}");
+    assert!(replay(&[]).contains("gone with this command"));
 }
 
 #[test]

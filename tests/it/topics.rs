@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists;
 use rdkafka::{ClientConfig, Offset as RawOffset, TopicPartitionList};
 use sluicebox::kafka::{Connection, ConsumerSettings, RetentionGap, TopicSource};
 use sluicebox::position::{Partition, Position};
 use sluicebox::source::{Polled, Range, Record, Source};
 
 /// Longer than anything takes on a machine that is busy with the other tests.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub fn connection(bootstrap: &str) -> Connection {
     Connection { brokers: bootstrap.to_owned(), properties: BTreeMap::new(), connect_timeout: Duration::from_secs(20) }
@@ -37,8 +39,17 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32) {
 
 pub fn create_replicated(bootstrap: &str, topic: &str, partitions: i32, replicas: i32) {
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
-    let results = block_on(admin(bootstrap).create_topics([&new], &AdminOptions::new())).unwrap();
-    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let begun = Instant::now();
+    loop {
+        let results = block_on(admin(bootstrap).create_topics([&new], &AdminOptions::new()));
+        let results = match results {
+            // Names are unique: what is there already is what an unanswered attempt has made.
+            Ok(results) if results.iter().all(|it| matches!(it, Ok(_) | Err((_, TopicAlreadyExists)))) => return,
+            results => results,
+        };
+        // On a machine that is busy enough, a broker misses a heartbeat, and for that moment the cluster has none.
+        assert!(begun.elapsed() < PATIENCE, "{results:?}");
+    }
 }
 
 /// Makes a retention gap: everything before `offset` is gone.
@@ -67,9 +78,25 @@ pub fn produce_in_transaction(bootstrap: &str, topic: &str, values: &[String], e
     match ending {
         Transaction::Commit => producer.commit_transaction(PATIENCE).unwrap(),
         Transaction::Abort => producer.abort_transaction(PATIENCE).unwrap(),
-        Transaction::LeaveOpen => {}
+        Transaction::LeaveOpen => return producer,
     }
+    wait_for_markers(bootstrap, topic);
     producer
+}
+
+/// The coordinator says "committed" before its markers stand in the partitions, and until then the records lie beyond the
+/// end for all who read what is committed.
+fn wait_for_markers(bootstrap: &str, topic: &str) {
+    let end = |isolation: &str| {
+        let config = ClientConfig::new().set("bootstrap.servers", bootstrap).set("isolation.level", isolation).clone();
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.fetch_watermarks(topic, 0, PATIENCE).map(|(_, end)| end)
+    };
+    crate::binary::wait_until(
+        "the markers are there",
+        PATIENCE,
+        || matches!((end("read_uncommitted"), end("read_committed")), (Ok(all), Ok(committed)) if committed >= all),
+    );
 }
 
 #[derive(Debug, Clone, Copy)]

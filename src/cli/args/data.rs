@@ -102,6 +102,9 @@ the way to the best action at alpha .5, 1.03 at 1, and none from 1.693 on. Peopl
 delays, disorder and broken records are the same in both worlds; regime, noise_share and drift are
 of the world taste alone. To read it: mapping.context_dimension 6, mapping.embedding_dimension 2.
 
+In the world taste, a policy over embeddings needs the items: with --set catalog.file=items.jsonl
+they are written there first, if the file is not there yet; give `replay` and `run` the same setting.
+
 configs/demo.toml writes out every setting with its default.")]
 pub struct Simulate {
     #[command(flatten)]

@@ -29,6 +29,8 @@ const EVENTS_PER_SECOND: u64 = 10_000;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long the job may take to read what was written.
 const PATIENCE: Duration = Duration::from_secs(30);
+const NOT_IN_TIME: &str = "no unit was admitted and learned from while the log was written: the machine is too busy to measure a \
+                           latency, or --seconds is too short";
 
 /// When each record was handed over, by partition and offset.
 type Sent = Vec<Vec<Instant>>;
@@ -75,7 +77,7 @@ pub fn measure(settings: &Settings, arguments: &BenchStage) -> Result<Latency, F
         latencies.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     };
     if latencies.is_empty() {
-        return Err(Exit::Bug.because("no unit was admitted and learned from while the log was written"));
+        return Err(Exit::Busy.because(NOT_IN_TIME));
     }
     let events_per_second = EVENTS_PER_SECOND as f64;
     Ok(Latency { p50: at(0.5), p99: at(0.99), events_per_second, units: latencies.len() as u64 })

@@ -47,7 +47,7 @@ impl Report {
             }
         }
         if !reading.first_errors.is_empty() {
-            writeln!(text, "\nMalformed, the first of every reason:")?;
+            writeln!(text, "\nMalformed, the first of them:")?;
         }
         for error in &reading.first_errors {
             let field = error.field.unwrap_or("document");

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::plan::{self, Paths, job_failure};
-use super::super::{args, print_json};
+use super::super::{args, print_json, print_text};
 use super::{RANGE_FILE, ReplayReport, check_log, keep_range, open_source, read_back, watch};
 use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::Stopwatch;
@@ -93,7 +93,7 @@ pub fn sweep(arguments: &args::Replay, state: &Path) -> Result<Exit, Failure> {
     if arguments.json {
         print_json(&report)?;
     } else {
-        print!("{}", report.in_words());
+        print_text(&report.in_words())?;
     }
     Ok(Exit::Success)
 }
