@@ -42,6 +42,11 @@ pub(super) fn copy(run: &mut Run, offset: Offset, message: &BorrowedMessage<'_>)
 
 pub(super) fn consumer(connection: &Connection, group: &str) -> Result<BaseConsumer<Ear>, KafkaError> {
     let mut config = connection.config()?;
+    // Properties of two names count under either.
+    let given = |key: &str| {
+        let also = if key == "fetch.message.max.bytes" { "max.partition.fetch.bytes" } else { key };
+        [key, also].iter().any(|key| connection.properties.contains_key(*key))
+    };
     let defaults = [
         ("fetch.wait.max.ms", "50"),
         ("queued.max.messages.kbytes", "32768"),
@@ -54,7 +59,7 @@ pub(super) fn consumer(connection: &Connection, group: &str) -> Result<BaseConsu
         ("check.crcs", "true"),
     ];
     for (key, value) in defaults {
-        if !connection.properties.contains_key(key) {
+        if !given(key) {
             config.set(key, value);
         }
     }

@@ -109,6 +109,9 @@ pub struct BenchStage {
     pub snapshots: u64,
     #[arg(long, default_value_t = 6)]
     pub seconds: u64,
+    /// Events a second that `write` writes at most
+    #[arg(long)]
+    pub rate: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,9 @@ use crate::settings::{self, Settings};
 pub fn bench_stage(arguments: &BenchStage) -> Result<Exit, Failure> {
     let arguments_for = |ratio: &str| settings_of(arguments, ratio);
     match arguments.stage {
-        StageName::Write => print_json(&topic::write(&arguments_for("1")?, shape(arguments), arguments.events)?),
+        StageName::Write => {
+            print_json(&topic::write(&arguments_for("1")?, shape(arguments), arguments.events, arguments.rate)?)
+        }
         StageName::Consume => print_json(&topic::consume(&arguments_for("1")?, arguments.events)?),
         StageName::Decode => print_json(&topic::decode(&arguments_for("1")?, arguments.events)?),
         StageName::Filter => print_json(&topic::filter(&arguments_for("1")?, arguments.events)?),

@@ -14,6 +14,7 @@ use super::stage::measured;
 use crate::bench::workload::{Shape, Workload};
 use crate::catalog::Vocabulary;
 use crate::cli::plan::{self, Paths, job_failure};
+use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure};
 use crate::kafka::{Compression, Outgoing, Producer, TopicSource, create_topic};
 use crate::pipeline::{Intake, Observed, Outputs, Pipeline};
@@ -28,11 +29,13 @@ use crate::trajectory::Trajectory;
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(90);
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+/// Records after which the clock is looked at when there is a rate to keep.
+const PACE: u64 = 1_000;
 /// As in the job.
 const QUEUE: usize = 8;
 
-/// Writes the log, and answers how many records it has.
-pub fn write(settings: &Settings, shape: Shape, events: u64) -> Result<u64, Failure> {
+/// Writes the log, at most so many records a second, and answers how many records it has.
+pub fn write(settings: &Settings, shape: Shape, events: u64, rate: Option<u64>) -> Result<u64, Failure> {
     let mut connection = plan::connection(settings);
     // Batches of a hundred and some records, as producers of events make them, and not of thousands.
     connection.properties.insert("batch.size".to_owned(), "65536".to_owned());
@@ -41,7 +44,12 @@ pub fn write(settings: &Settings, shape: Shape, events: u64) -> Result<u64, Fail
     create_topic(&connection, topic, PARTITIONS).map_err(failed)?;
     let mut producer = Producer::new(&connection, topic, Compression::default()).map_err(failed)?;
     let mut workload = Workload::new(shape);
-    for _ in 0..events {
+    let watch = Stopwatch::start();
+    for event in 0..events {
+        if let Some(rate) = rate.filter(|_| event.is_multiple_of(PACE)) {
+            let ahead = event as f64 / rate.max(1) as f64 - watch.seconds();
+            thread::sleep(Duration::from_secs_f64(ahead.max(0.0)));
+        }
         let line = workload.next_line();
         let record = Outgoing {
             partition: Some(Partition(line.partition)),
