@@ -3,7 +3,7 @@
 mod sink;
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,8 +143,16 @@ fn write(
 
 /// Never half a file under its name: a learner that starts meanwhile reads it.
 fn write_catalog(world: &World, path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
+    let mut catalog = Vec::new();
+    world.write_catalogue(&mut catalog)?;
+    match fs::read(path) {
+        Ok(there) if there == catalog => return Ok(()),
+        Ok(_) => {
+            let other = "it is there already, with items of another world or seed; move it away or name another catalog.file";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, other));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
@@ -152,11 +160,8 @@ fn write_catalog(world: &World, path: &Path) -> io::Result<()> {
     // A learner of another user reads it too.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let draft = builder.tempfile_in(directory)?;
-    let mut output = BufWriter::new(draft);
-    world.write_catalogue(&mut output)?;
-    output.flush()?;
-    let draft = output.into_inner().map_err(|error| error.into_error())?;
+    let mut draft = builder.tempfile_in(directory)?;
+    draft.write_all(&catalog)?;
     draft.as_file().sync_all()?;
     draft.persist(path).map_err(|error| error.error)?;
     Ok(())

@@ -51,6 +51,8 @@ fn simulated_events_are_loaded_checked_and_refused_as_they_should() {
     assert!(written["bad_records"].as_u64() > Some(0), "{written:#}");
     let items = fs::read_to_string(place("new/items.jsonl")).unwrap();
     assert_eq!(items.lines().count(), 5_000);
+    let other = ["simulate", "--file", &place("other.jsonl"), "--events", "10", "--seed", "6", "--set", &catalog];
+    assert!(failure_of(other, 74).contains("another world or seed"), "the items of another seed are other items");
 
     let topic = broker::unique("tools");
     let load = [&["load", &file, "--topic", &topic, "--partitions", "3"][..], &demo].concat();
