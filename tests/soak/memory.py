@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lets a long stream pass through `sluicebox run` and draws the memory of the process.
 
-    tests/soak/memory.py [--events 50000000] [--rate 100000] [--out docs/memory.svg] [--sluicebox target/release/sluicebox]
+    tests/soak/memory.py [--events 50000000] [--rate 100000] [--out docs/images/memory.svg] [--sluicebox target/release/sluicebox]
 
 The log is that of `sluicebox bench`: half decisions with 64 context features, half feedback, sessions that begin and end all
 the time. It lies in the embedded broker, which forgets what has been read. Prints one JSON object: resident memory in MiB
@@ -63,7 +63,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=50_000_000)
     parser.add_argument("--rate", type=int, default=100_000)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/memory.svg")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/images/memory.svg")
     parser.add_argument("--sluicebox", default=str(ROOT / "target/release/sluicebox"))
     arguments = parser.parse_args()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluicebox-memory-"))
