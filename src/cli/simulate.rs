@@ -148,7 +148,8 @@ fn write_catalog(world: &World, path: &Path) -> io::Result<()> {
     match fs::read(path) {
         Ok(there) if there == catalog => return Ok(()),
         Ok(_) => {
-            let other = "it is there already, with items of another world or seed; move it away or name another catalog.file";
+            let other =
+                "it is there already, with items of another world or seed; move it away or name another catalog.file";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, other));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
