@@ -51,7 +51,7 @@ impl Size {
     fn of(quick: bool, given: &BenchSize) -> Size {
         let full = match quick {
             true => Size {
-                events: 160_000,
+                events: 400_000,
                 turns: 1,
                 window: 1_000_000,
                 operations: 1_000_000,

@@ -36,7 +36,7 @@ pub struct Bench {
 /// How much bench measures; the figures that are compared with others are those of the defaults.
 #[derive(Debug, Args)]
 pub struct BenchSize {
-    /// Events of the log [default: 800000, quick 160000]
+    /// Events of the log [default: 800000, quick 400000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10_000..=2_000_000))]
     pub events: Option<u64>,
     /// Open sessions at a checkpoint [default: 1000000]
