@@ -52,7 +52,7 @@ pub(super) fn consumer(connection: &Connection, group: &str) -> Result<BaseConsu
         ("queued.max.messages.kbytes", "32768"),
         // An answer holds 50 MiB at most, and the next request begins one partition further: with more than fit into one
         // answer the last ones would starve, and the merge with them.
-        ("fetch.message.max.bytes", "262144"),
+        ("fetch.message.max.bytes", "524288"),
         ("fetch.error.backoff.ms", "100"),
         // A partition whose queue was full is asked for again as soon as there is room; the default is a second.
         ("fetch.queue.backoff.ms", "5"),
