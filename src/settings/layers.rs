@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use super::hint;
 use super::kind::Kind;
-use super::problem::{Origin, Problem, SettingsError, shown};
+use super::problem::{Flag, Origin, Problem, SettingsError, shown};
 use super::table::{Setting, TABLE};
 
 /// Prefix of the environment variables that are settings: `SLUICEBOX__FILTER__KAPPA=0.05`.
@@ -28,6 +28,8 @@ pub struct Sources {
     pub environment: BTreeMap<String, String>,
     /// `section.key=value`, in the order given.
     pub assignments: Vec<String>,
+    /// The same, of one variant of a sweep.
+    pub swept: Vec<String>,
 }
 
 impl Sources {
@@ -43,7 +45,7 @@ impl Sources {
         // Variables that are not Unicode can be neither a setting nor a secret.
         let environment =
             std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        Ok(Sources { file, environment: environment.collect(), assignments: assignments.to_vec() })
+        Ok(Sources { file, environment: environment.collect(), assignments: assignments.to_vec(), swept: Vec::new() })
     }
 }
 
@@ -73,11 +75,11 @@ impl Leaves {
                 leaves.lay_override(&path_of_variable(rest), text, &origin);
             }
         }
-        for written in &sources.assignments {
-            let refuse = || SettingsError::NotAssignment { written: written.clone() };
-            let (key, text) = written.split_once('=').ok_or_else(refuse)?;
-            let path = path_of_key(key.trim()).ok_or_else(refuse)?;
-            leaves.lay_override(&path, text.trim(), &Origin::CommandLine);
+        for (flag, assignments) in [(Flag::Set, &sources.assignments), (Flag::Sweep, &sources.swept)] {
+            for written in assignments {
+                let (path, text) = assignment(flag, written)?;
+                leaves.lay_override(&path, text, &Origin::CommandLine { flag });
+            }
         }
         leaves.lay_defaults();
         Ok(leaves)
@@ -187,6 +189,13 @@ fn unknown(name: &str, value: &Value, origin: Origin) -> Problem {
     }
 }
 
+/// The key of `section.key=value` as a path, and the value.
+fn assignment(flag: Flag, written: &str) -> Result<(Vec<String>, &str), SettingsError> {
+    let refuse = || SettingsError::NotAssignment { flag, written: written.to_owned() };
+    let (key, text) = written.split_once('=').ok_or_else(refuse)?;
+    Ok((path_of_key(key.trim()).ok_or_else(refuse)?, text.trim()))
+}
+
 /// Double underscores divide names, and case does not count: `FILTER__MAX_AGE` is `filter.max_age`.
 fn path_of_variable(rest: &str) -> Vec<String> {
     rest.split("__").map(str::to_ascii_lowercase).collect()
@@ -230,7 +239,7 @@ fn secret_override(text: &str, origin: &Origin) -> Value {
     match (read_value(text), origin) {
         (Value::Table(reference), _) => Value::Table(reference),
         (_, Origin::Environment { variable }) => nested(&["env".to_owned()], Value::from(variable.as_str())),
-        (_, Origin::Default | Origin::File { .. } | Origin::CommandLine) => Value::from(text),
+        (_, Origin::Default | Origin::File { .. } | Origin::CommandLine { .. }) => Value::from(text),
     }
 }
 
@@ -238,7 +247,7 @@ fn secret_override(text: &str, origin: &Origin) -> Value {
 fn property_key(parts: &[String], origin: &Origin) -> String {
     match origin {
         Origin::Environment { .. } => parts.join(".").replace('_', "."),
-        Origin::Default | Origin::File { .. } | Origin::CommandLine => parts.join("."),
+        Origin::Default | Origin::File { .. } | Origin::CommandLine { .. } => parts.join("."),
     }
 }
 

@@ -45,6 +45,11 @@ pub fn load(file: Option<&Path>, assignments: &[String]) -> Result<Settings, Set
     read(&Sources::of_process(file, assignments)?)
 }
 
+/// The same for one variant of a sweep.
+pub fn load_swept(file: Option<&Path>, assignments: &[String], swept: &[String]) -> Result<Settings, SettingsError> {
+    read(&Sources { swept: swept.to_vec(), ..Sources::of_process(file, assignments)? })
+}
+
 /// Reads settings from `sources`. The same sources give the same settings.
 pub fn read(sources: &Sources) -> Result<Settings, SettingsError> {
     let (leaves, values) = canonical(sources)?;
@@ -77,7 +82,7 @@ pub fn of_checkpoint(kept: &BTreeMap<String, String>, assignments: &[String]) ->
         }
     });
     let file = Some((Path::new("the checkpoint's settings").to_owned(), toml::to_string(&table).unwrap_or_default()));
-    read(&Sources { file, environment: BTreeMap::new(), assignments: assignments.to_vec() })
+    read(&Sources { file, assignments: assignments.to_vec(), ..Sources::default() })
 }
 
 /// The settings in force as a TOML text with a comment on where each came from; secrets are masked.

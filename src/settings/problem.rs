@@ -13,7 +13,23 @@ pub enum Origin {
     Default,
     File { path: PathBuf, line: usize },
     Environment { variable: String },
-    CommandLine,
+    CommandLine { flag: Flag },
+}
+
+/// What sets a setting on the command line. A sweep's values win.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flag {
+    Set,
+    Sweep,
+}
+
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flag::Set => "--set",
+            Flag::Sweep => "--sweep",
+        })
+    }
 }
 
 impl fmt::Display for Origin {
@@ -22,7 +38,7 @@ impl fmt::Display for Origin {
             Origin::Default => f.write_str("default"),
             Origin::File { path, line } => write!(f, "{}, line {line}", path.display()),
             Origin::Environment { variable } => write!(f, "environment variable {variable}"),
-            Origin::CommandLine => f.write_str("--set"),
+            Origin::CommandLine { flag } => write!(f, "{flag}"),
         }
     }
 }
@@ -55,8 +71,8 @@ pub enum SettingsError {
     },
     #[error("{} is not TOML: line {line}: {message}", path.display())]
     NotToml { path: PathBuf, line: usize, message: String },
-    #[error("--set {written} is not of the form section.key=value, as in --set filter.kappa=0.05")]
-    NotAssignment { written: String },
+    #[error("{flag} {written} is not of the form section.key=value, as in {flag} filter.kappa=0.05")]
+    NotAssignment { flag: Flag, written: String },
     /// All that is wrong at once, so that it takes one round to repair.
     #[error("{}", listed(.0))]
     Wrong(Vec<Problem>),

@@ -11,6 +11,7 @@ fn sources(file: &str, environment: &[(&str, &str)], assignments: &[&str]) -> So
         file: Some((PathBuf::from("my.toml"), file.to_owned())),
         environment: environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
         assignments: assignments.iter().map(|text| (*text).to_owned()).collect(),
+        swept: Vec::new(),
     }
 }
 

@@ -81,6 +81,7 @@ fn a_sweep_that_makes_no_sense_is_refused_before_it_reads() {
     ] {
         let said = failure_of(replay(&state, &["--sweep", sweep]), code);
         assert!(said.contains(reason), "{sweep}: {said}");
+        assert!(said.contains("--sweep") && !said.contains("--set"), "{sweep}: {said}");
     }
     assert!(!state.exists());
 }

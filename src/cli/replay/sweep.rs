@@ -164,9 +164,9 @@ fn variants(arguments: &args::Replay, axes: &[(String, Vec<String>)]) -> Result<
     let mut variants = Vec::new();
     for assignments in combinations {
         let written: Vec<String> = assignments.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let set = [&arguments.settings.set[..], &written].concat();
-        let settings =
-            settings::load(arguments.settings.config.as_deref(), &set).map_err(|error| error.exit().because(error))?;
+        let given = &arguments.settings;
+        let settings = settings::load_swept(given.config.as_deref(), &given.set, &written)
+            .map_err(|error| error.exit().because(error))?;
         let mut name = directory_name(&written);
         while !names.insert(name.clone()) {
             name.push('_');
