@@ -146,6 +146,8 @@ pub struct FileSource {
 #[derive(Debug, Subcommand)]
 pub enum Config {
     /// Print the JSON Schema of the settings: every name, range, default and purpose
+    ///
+    /// It describes what can be set and takes no settings itself: neither -c nor --set.
     Schema,
     /// Print the settings in force and where each came from; secrets are masked
     Show {
@@ -194,7 +196,8 @@ mod tests {
             "sluicebox run -c a.toml --state s --log debug --log-format json",
             "sluicebox config show -c a.toml --json",
             "sluicebox config schema",
-            "sluicebox bench --quick --json",
+            "sluicebox bench --quick --json --set learner.batch=128",
+            "sluicebox experiment a.toml --quick --set full.seeds=3 --set learning_rate=1e-3",
             "sluicebox bench --brokers 127.0.0.1:9092 --events 20000",
             "sluicebox demo-broker --topic t --partitions 8",
         ];
@@ -211,6 +214,18 @@ mod tests {
         assert_eq!(exit("sluicebox replya"), Some(Exit::Usage));
         assert_eq!(exit("sluicebox replay --partitions 0"), Some(Exit::Usage));
         assert_eq!(exit("sluicebox --help"), Some(Exit::Success));
+    }
+
+    #[test]
+    fn every_command_takes_set_or_says_that_it_has_no_settings() {
+        fn check(command: &clap::Command) {
+            let commands: Vec<_> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+            commands.iter().for_each(|command| check(command));
+            let says_so = command.get_long_about().is_some_and(|text| text.to_string().contains("takes no settings"));
+            let takes_set = command.get_arguments().any(|argument| argument.get_long() == Some("set"));
+            assert!(takes_set || says_so || !commands.is_empty(), "{}", command.get_name());
+        }
+        check(&Arguments::command());
     }
 
     #[test]

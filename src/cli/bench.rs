@@ -83,11 +83,12 @@ impl Size {
 }
 
 pub fn bench(arguments: &Bench) -> Result<Exit, Failure> {
+    stage::check_overrides(&arguments.set)?;
     let size = Size::of(arguments.quick, &arguments.size);
     let directory = tempfile::tempdir().map_err(|error| Exit::Io.because(error))?;
     let catalog = directory.path().join(CATALOG);
     fs::write(&catalog, workload::catalog(arguments.seed)).map_err(|error| Exit::Io.because(error))?;
-    let run = Stages { directory: directory.path(), size, seed: arguments.seed };
+    let run = Stages { directory: directory.path(), size, seed: arguments.seed, set: &arguments.set };
 
     let broker = Broker::start(TOPIC, PARTITIONS)?;
     let topic = run.topic(&broker.address, TOPIC, Some(&broker))?;
@@ -107,6 +108,7 @@ pub fn bench(arguments: &Bench) -> Result<Exit, Failure> {
         quick: arguments.quick,
         seed: arguments.seed,
         events: size.events,
+        set: arguments.set.clone(),
         partitions: PARTITIONS,
         ratios: Ratios::of(&topic),
         topic,
@@ -129,6 +131,8 @@ struct Stages<'a> {
     directory: &'a Path,
     size: Size,
     seed: u64,
+    /// Settings that the user has overridden.
+    set: &'a [String],
 }
 
 impl Stages<'_> {
@@ -168,7 +172,13 @@ impl Stages<'_> {
         let mut command = self.command(stage)?;
         command.args(further);
         let child = spawn(command, stage.name())?;
-        let said = output_of(child, stage)?;
+        let said = output_of(child, stage).map_err(|failure| match failure.exit {
+            // With the bench's own settings every stage can do its work.
+            Exit::Bug if !self.set.is_empty() => {
+                Exit::Config.because(format!("{}; with these settings: {}", failure.error, self.set.join(", ")))
+            }
+            _ => failure,
+        })?;
         serde_json::from_str(&said)
             .map_err(|error| Exit::Bug.because(format!("the stage {} answers otherwise: {error}", stage.name())))
     }
@@ -193,6 +203,9 @@ impl Stages<'_> {
         ];
         for (flag, number) in numbers {
             command.args([flag, &number.to_string()]);
+        }
+        for set in self.set {
+            command.args(["--set", set]);
         }
         command.stderr(std::process::Stdio::inherit());
         Ok(command)

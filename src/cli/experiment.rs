@@ -39,9 +39,9 @@ struct Study {
 
 pub fn experiment(arguments: &args::Experiment) -> Result<Exit, Failure> {
     let plans = if arguments.files.is_empty() {
-        Plan::built_in()
+        Plan::built_in(&arguments.set)
     } else {
-        arguments.files.iter().map(|file| Plan::read(file)).collect()
+        arguments.files.iter().map(|file| Plan::read(file, &arguments.set)).collect()
     };
     let mut plans = plans.map_err(|error| Exit::Config.because(error))?;
     if let Some(seeds) = arguments.seeds {
@@ -101,6 +101,7 @@ fn command(arguments: &args::Experiment) -> String {
     if let Some(seeds) = arguments.seeds {
         command.push_str(&format!(" --seeds {seeds}"));
     }
+    arguments.set.iter().for_each(|set| command.push_str(&format!(" --set {set}")));
     command.push_str(&format!(" --out {}", arguments.out.display()));
     command
 }

@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use toml::{Table, Value};
 
 use super::recipe::Method;
+use crate::settings::{self, SettingsError};
 
 /// Mixtures of expert, popular and random behavior.
 pub const MEDIUM: [f64; 3] = [0.10, 0.60, 0.30];
 pub const EXTREME: [f64; 3] = [0.05, 0.05, 0.90];
 
 /// One study of the set.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub study: Study,
@@ -40,7 +42,7 @@ pub struct Plan {
     pub toy: Toy,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Study {
     /// Checks 1 to 3: what follows from the formulas alone.
@@ -65,7 +67,7 @@ pub enum Study {
 }
 
 /// How much of it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
     pub seeds: usize,
@@ -86,7 +88,7 @@ pub struct Scale {
 }
 
 /// The constants of the small world.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Toy {
     pub context: usize,
@@ -129,7 +131,12 @@ pub enum PlanError {
     Read(PathBuf, #[source] std::io::Error),
     #[error("{0}")]
     Parse(String),
+    #[error(transparent)]
+    Override(#[from] SettingsError),
 }
+
+/// What a study is, not how it is run: `--set` leaves it alone.
+const FIXED: [&str; 3] = ["study", "title", "about"];
 
 /// The studies that the program carries with it, by the names of their files.
 pub const BUILT_IN: [(&str, &str); 11] = [
@@ -147,8 +154,10 @@ pub const BUILT_IN: [(&str, &str); 11] = [
 ];
 
 impl Plan {
-    pub fn parse(name: &str, text: &str) -> Result<Plan, PlanError> {
+    /// The study of a file, with `key=value` texts over it.
+    pub fn parse(name: &str, text: &str, set: &[String]) -> Result<Plan, PlanError> {
         let plan: Plan = toml::from_str(text).map_err(|error| PlanError::Parse(format!("{name}: {error}")))?;
+        let plan = if set.is_empty() { plan } else { plan.with(name, set)? };
         let wrong = |problem: &str| Err(PlanError::Parse(format!("{name}: {problem}")));
         if plan.full.seeds == 0 || plan.quick.seeds == 0 {
             return wrong("seeds must be at least 1");
@@ -166,13 +175,67 @@ impl Plan {
         Ok(plan)
     }
 
-    pub fn read(path: &Path) -> Result<Plan, PlanError> {
+    pub fn read(path: &Path, set: &[String]) -> Result<Plan, PlanError> {
         let text = std::fs::read_to_string(path).map_err(|error| PlanError::Read(path.to_owned(), error))?;
-        Plan::parse(&path.display().to_string(), &text)
+        Plan::parse(&path.display().to_string(), &text, set)
     }
 
     /// All that the program carries.
-    pub fn built_in() -> Result<Vec<Plan>, PlanError> {
-        BUILT_IN.iter().map(|(name, text)| Plan::parse(name, text)).collect()
+    pub fn built_in(set: &[String]) -> Result<Vec<Plan>, PlanError> {
+        BUILT_IN.iter().map(|(name, text)| Plan::parse(name, text, set)).collect()
+    }
+
+    fn with(&self, name: &str, set: &[String]) -> Result<Plan, PlanError> {
+        let table = Table::try_from(self).map_err(|error| PlanError::Parse(format!("{name}: {error}")))?;
+        let mut names = Vec::new();
+        keys("", &table, &mut names);
+        let names: Vec<&str> = names.iter().map(String::as_str).filter(|key| !FIXED.contains(key)).collect();
+        let table = settings::lay_over(table, set, &names)?;
+        table.try_into().map_err(|error: toml::de::Error| {
+            PlanError::Parse(format!("{name} with --set {}: {}", set.join(" --set "), error.message()))
+        })
+    }
+}
+
+/// The dotted keys of all values.
+fn keys(prefix: &str, table: &Table, into: &mut Vec<String>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => keys(&format!("{prefix}{key}."), inner, into),
+            _ => into.push(format!("{prefix}{key}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(set: &[&str]) -> Result<Plan, PlanError> {
+        let set: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
+        Plan::parse("noise", include_str!("../../configs/experiments/noise.toml"), &set)
+    }
+
+    #[test]
+    fn keys_of_the_file_and_those_with_a_default_can_be_overridden() {
+        let plan = with(&["full.seeds=3", "methods=[\"bc\"]", "learning_rate=1e-2", "kappa=.3", "toy.delta=.7"]).unwrap();
+        assert_eq!((plan.full.seeds, plan.learning_rate, plan.kappa, plan.toy.delta), (3, 1e-2, 0.3, 0.7));
+        assert_eq!(plan.methods, [Method::Bc]);
+        assert_eq!(plan.full.steps, with(&[]).unwrap().full.steps);
+    }
+
+    #[test]
+    fn a_wrong_override_names_the_key_and_what_was_likely_meant() {
+        for (written, reason) in [
+            ("full.seed=3", "did you mean full.seeds?"),
+            ("lerning_rate=1", "did you mean learning_rate?"),
+            ("study=cu1", "there is no such key"),
+            ("learning_rate=7", "learning_rate must be in (0, 1]"),
+            ("full.seeds=many", "noise with --set full.seeds=many"),
+            ("seeds", "not of the form"),
+        ] {
+            let error = with(&[written]).unwrap_err();
+            assert!(error.to_string().contains(reason), "{written}: {error}");
+        }
     }
 }

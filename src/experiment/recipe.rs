@@ -1,6 +1,6 @@
 //! A way to learn: an objective, and what is kept for it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::filter::Curriculum;
 use crate::learner::{CrrWeight, Objective, Sigma, Taper, Temperature};
@@ -25,7 +25,7 @@ pub enum Keep {
 }
 
 /// What the tables call it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     Bc,

@@ -163,6 +163,27 @@ impl Leaves {
     }
 }
 
+/// `key=value` texts over a table of another kind, as `--set` lays them over settings. It has the keys `names`.
+pub fn lay_over(mut table: Table, assignments: &[String], names: &[&str]) -> Result<Table, SettingsError> {
+    let mut problems = Vec::new();
+    for written in assignments {
+        let (path, text) = assignment(Flag::Set, written)?;
+        let (name, value) = (path.join("."), read_value(text));
+        if !names.contains(&name.as_str()) {
+            let fix = match hint::nearest_setting(&name, names) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("take it out; there are {}", names.join(", ")),
+            };
+            let origin = Origin::CommandLine { flag: Flag::Set };
+            let accepted = "nothing: there is no such key".to_owned();
+            problems.push(Problem { name, value: shown(&value), origin, accepted, fix });
+        } else if let Value::Table(branch) = nested(&path, value) {
+            table = merged(table, branch);
+        }
+    }
+    if problems.is_empty() { Ok(table) } else { Err(SettingsError::Wrong(problems)) }
+}
+
 /// Is there a setting below this name?
 fn is_section(name: &str) -> bool {
     TABLE.iter().any(|setting| setting.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))

@@ -30,7 +30,7 @@ use toml::{Table, Value};
 
 pub use effective::{Difference, Effective, differences};
 pub use kind::{Kind, parse_length};
-pub use layers::{PREFIX, Sources};
+pub use layers::{PREFIX, Sources, lay_over};
 pub use problem::{Origin, Problem, SettingsError};
 pub use schema::schema;
 pub use secret::Secret;

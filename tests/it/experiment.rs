@@ -67,10 +67,12 @@ fn the_studies_print_their_checks_and_are_the_same_each_time() {
     let study = |name: &str| repository(&format!("configs/experiments/{name}.toml"));
     let run = |name: &str| -> Value {
         let (phantom, curriculum) = (study("phantom"), study("curriculum"));
-        json_of(["experiment", &phantom, &curriculum, "--quick", "--out", &out(name), "--json"])
+        let set = ["--set", "quick.seeds=2"];
+        json_of([&["experiment", &phantom, &curriculum, "--quick", "--out", &out(name), "--json"][..], &set].concat())
     };
     let (first, again) = (run("a"), run("b"));
     check_schema("experiment-report", &first);
+    assert!(first["command"].as_str().is_some_and(|command| command.contains("--set quick.seeds=2")), "{first:#}");
     assert_eq!(first["checks"], again["checks"]);
     assert_eq!(first["ok"], true, "{first:#}");
     assert!(first["checks"].as_array().is_some_and(|checks| checks.len() > 10), "{first:#}");
@@ -87,4 +89,6 @@ fn a_wrong_study_is_named_with_its_file() {
     fs::write(&file, "study = \"noise\"\ntitle = \"x\"\nabout = \"y\"\nsteps = 3\n").unwrap();
     let told = failure_of(["experiment", &file.to_string_lossy()], 78);
     assert!(told.contains("wrong.toml") && told.contains("steps"), "{told}");
+    let told = failure_of(["experiment", "--quick", "--set", "quick.seed=3"], 78);
+    assert!(told.contains("quick.seed") && told.contains("did you mean quick.seeds?"), "{told}");
 }

@@ -324,8 +324,10 @@ fn a_replay_says_when_its_range_had_been_read_before_and_when_its_state_is_gone(
 #[test]
 fn a_small_bench_measures_every_stage_in_the_shape_that_it_promises() {
     let size = ["--events", "20000", "--sessions", "2000", "--window", "5000", "--seconds", "2"];
-    let report = json_of([&["bench", "--quick", "--json"][..], &size].concat());
+    let set = ["--set", "learner.batch=128", "--set", "filter.kappa=.2"];
+    let report = json_of([&["bench", "--quick", "--json"][..], &size, &set].concat());
     check_schema("bench-report", &report);
+    assert_eq!(report["set"].as_array().map(Vec::len), Some(2));
     let cpu = |stage: &str| report[stage]["cpu_us_per_event"].as_f64().unwrap();
     // What a stage adds is far more than what a busy machine disturbs.
     assert!(cpu("consume") < cpu("filter") && cpu("decode") < cpu("job"), "{report:#}");

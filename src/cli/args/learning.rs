@@ -21,6 +21,7 @@ pub struct WarmStart {
 Examples:
   sluicebox experiment --quick
   sluicebox experiment --out docs/results
+  sluicebox experiment configs/experiments/main.toml --set learning_rate=1e-3 --set full.seeds=3
   sluicebox experiment configs/experiments/noise.toml --json | jq '.checks[] | select(.pass | not)'
 
 Runs the studies of the paper (arXiv 2602.10430) in batch form, and the main methods in one pass
@@ -37,6 +38,9 @@ pub struct Experiment {
     /// Seeds of every study, instead of what it says
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub seeds: Option<u32>,
+    /// Override one key of the studies' files, as in full.seeds=3; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Directory for the report
     #[arg(long, value_name = "DIR", default_value = "sluicebox-experiments")]
     pub out: PathBuf,

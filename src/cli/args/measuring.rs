@@ -11,11 +11,17 @@ use super::SettingsFrom;
 Examples:
   sluicebox bench
   sluicebox bench --quick --json > bench.json
+  sluicebox bench --set learner.batch=128       with another setting
   sluicebox bench --brokers 127.0.0.1:9092      the same over brokers of your own, beside the embedded one
 
 Each stage is a process of its own, so CPU time and memory are its own; the broker is apart.
 A busy machine disturbs events per second most, CPU time less, ratios least. With --brokers a
-topic named bench-<number> is made there and left.")]
+topic named bench-<number> is made there and left.
+
+--set changes what the stages do with the log: filter, learner, score, session, state and so
+on. The log itself, its topics and where things are written are the bench's own, and refused.
+job_default_replay_ratio keeps the default ratio; window and step are always measured in the
+same shape. Neither a settings file nor the environment is read.")]
 pub struct Bench {
     /// A minute instead of five
     #[arg(long)]
@@ -28,6 +34,9 @@ pub struct Bench {
     pub seed: u64,
     #[command(flatten)]
     pub size: BenchSize,
+    /// Override one setting of the measured job; can be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
     /// Print one JSON object on stdout instead of a table
     #[arg(long)]
     pub json: bool,
@@ -112,6 +121,8 @@ pub struct BenchStage {
     /// Events a second that `write` writes at most
     #[arg(long)]
     pub rate: Option<u64>,
+    #[arg(long)]
+    pub set: Vec<String>,
 }
 
 #[derive(Debug, Args)]

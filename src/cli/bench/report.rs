@@ -14,6 +14,8 @@ pub struct BenchReport {
     pub quick: bool,
     pub seed: u64,
     pub events: u64,
+    /// Settings that `--set` has overridden.
+    pub set: Vec<String>,
     pub partitions: u32,
     #[serde(flatten)]
     pub topic: Topic,
@@ -150,6 +152,9 @@ impl BenchReport {
             "{} events in {} partitions, {} processors, {}\n",
             self.events, self.partitions, self.machine.processors, self.machine.platform
         );
+        if !self.set.is_empty() {
+            let _ = writeln!(text, "with {}\n", self.set.join(", "));
+        }
         self.topic.write(&mut text, "embedded broker");
         if let Some(brokers) = &self.brokers {
             brokers.write(&mut text, "brokers given");
