@@ -14,7 +14,11 @@ const RECSIM: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
 
 /// Panics with every breach of `schemas/{name}.v1.schema.json`.
 pub fn check_schema(name: &str, report: &Value) {
-    let path = repository(&format!("schemas/{name}.v1.schema.json"));
+    check_against(&format!("{name}.v1.schema.json"), report);
+}
+
+fn check_against(name: &str, report: &Value) {
+    let path = repository(&format!("schemas/{name}"));
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let breaches: Vec<String> =
@@ -285,6 +289,13 @@ fn settings_are_shown_with_their_origin_and_limits_have_one_home() {
         .output()
         .unwrap();
     let shown = parse(&output);
+    check_schema("config-report", &shown);
+    let document = shown.as_object().unwrap().iter().fold(serde_json::json!({}), |mut document, (name, setting)| {
+        let place = name.split('.').fold(&mut document, |place, key| &mut place[key]);
+        *place = setting["value"].clone();
+        document
+    });
+    check_against("config.schema.json", &document);
     assert_eq!((&shown["filter.kappa"]["value"], &shown["filter.window"]["value"]), (&0.2.into(), &700.into()));
     assert!(shown["filter.kappa"]["from"].as_str().unwrap().contains("--set"), "{}", shown["filter.kappa"]);
     assert!(shown["filter.window"]["from"].as_str().unwrap().contains("SLUICEBOX__FILTER__WINDOW"));
