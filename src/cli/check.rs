@@ -11,7 +11,7 @@ use serde::Serialize;
 use self::trend::Trend;
 use super::plan::{self, job_failure};
 use super::{args, print_json, print_text, replay, settings_from};
-use crate::decode::{Decoder, Sample, SampleReport};
+use crate::decode::{Decoder, RecordPlace, Sample, SampleReport};
 use crate::exit::{Exit, Failure};
 use crate::files::{FilesError, Lines, Splitter};
 use crate::position::{NextOffset, Offset, Partition};
@@ -76,10 +76,11 @@ impl Reader {
         // One partition: how a file would be divided says nothing about it.
         let mut splitter = Splitter::new(1);
         for _ in 0..records_max {
-            let Some(line) = lines.next()? else { break };
+            let Some(line) = lines.next()?.map(<[u8]>::to_vec) else { break };
             // A line has no time of its own, and gets the one that `load` would give it.
-            let placed = splitter.place(&key_of(line));
-            self.observe(placed.partition, placed.offset, Some(placed.timestamp), Some(line));
+            let placed = splitter.place(&key_of(&line));
+            let place = RecordPlace { partition: placed.partition, offset: placed.offset, line: Some(lines.number()) };
+            self.observe(place, Some(placed.timestamp), Some(&line));
         }
         Ok(())
     }
@@ -101,7 +102,8 @@ impl Reader {
                 Polled::Records(runs) => {
                     for run in &runs {
                         for record in run.iter() {
-                            self.observe(run.partition(), record.offset, record.timestamp, record.value);
+                            let place = RecordPlace { partition: run.partition(), offset: record.offset, line: None };
+                            self.observe(place, record.timestamp, record.value);
                         }
                     }
                 }
@@ -112,12 +114,12 @@ impl Reader {
         Ok(())
     }
 
-    fn observe(&mut self, partition: Partition, offset: Offset, timestamp: Option<i64>, value: Option<&[u8]>) {
-        self.sample.observe(partition, offset, timestamp, value);
+    fn observe(&mut self, place: RecordPlace, timestamp: Option<i64>, value: Option<&[u8]>) {
+        self.sample.observe(place, timestamp, value);
         let mut events = Vec::new();
         // What was malformed has been counted by the sample.
-        if self.decoder.decode(offset, timestamp, value, &mut events).is_ok() {
-            self.trend.observe(partition, events);
+        if self.decoder.decode(place.offset, timestamp, value, &mut events).is_ok() {
+            self.trend.observe(place.partition, events);
         }
     }
 

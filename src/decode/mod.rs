@@ -34,7 +34,7 @@ pub use explain::{EventSummary, Explanation, FieldReading};
 pub use malformed::{Malformed, MalformedReason};
 pub use mapping::{FeedbackMapping, Join, KindName, KindSetting, Limits, Mapping, Others, Points, Size};
 pub use request::Request;
-pub use sample::{FirstError, Sample, SampleReport};
+pub use sample::{Example, FirstError, RecordPlace, Sample, SampleReport};
 pub use source::{ContextSource, Literal, OneOrMany, Source};
 
 use crate::event::Event;

@@ -1,6 +1,7 @@
 //! What a sample of a log would be read as, and what looks wrong about it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -52,14 +53,40 @@ pub struct SampleReport {
     pub time_first: Option<String>,
     pub time_last: Option<String>,
     /// The first record of each kind, field by field.
-    pub examples: Vec<Explanation>,
+    pub examples: Vec<Example>,
     pub warnings: Vec<String>,
+}
+
+/// Where a record of the sample stands.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RecordPlace {
+    pub partition: Partition,
+    pub offset: Offset,
+    /// In a file, counting empty lines, from 1.
+    pub line: Option<u64>,
+}
+
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}"),
+            None => write!(f, "partition {}, offset {}", self.partition, self.offset),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Example {
+    #[serde(flatten)]
+    pub place: RecordPlace,
+    #[serde(flatten)]
+    pub explanation: Explanation,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FirstError {
-    pub partition: u32,
-    pub offset: u64,
+    #[serde(flatten)]
+    pub place: RecordPlace,
     pub reason: MalformedReason,
     pub field: Option<&'static str>,
     pub detail: String,
@@ -78,26 +105,27 @@ impl Sample {
         }
     }
 
-    pub fn observe(&mut self, partition: Partition, offset: Offset, timestamp: Option<i64>, value: Option<&[u8]>) {
+    pub fn observe(&mut self, place: RecordPlace, timestamp: Option<i64>, value: Option<&[u8]>) {
         self.report.records += 1;
         let mut events = std::mem::take(&mut self.buffer);
-        match self.decoder.decode(offset, timestamp, value, &mut events) {
+        match self.decoder.decode(place.offset, timestamp, value, &mut events) {
             Ok(Decoded::Events(count)) => {
                 self.report.decoded += 1;
                 self.report.events += count as u64;
             }
             Ok(Decoded::Ignored) => self.report.ignored += 1,
             Ok(Decoded::Tombstone) => self.report.tombstones += 1,
-            Err(malformed) => self.refuse(partition, offset, malformed),
+            Err(malformed) => self.refuse(place, malformed),
         }
         for event in events.drain(..) {
             let kind = EventSummary::kind_of(&event);
             let count = self.report.kinds.entry(kind).or_default();
             *count += 1;
             if *count == 1 {
-                self.report.examples.push(self.decoder.explain(offset, timestamp, value));
+                let explanation = self.decoder.explain(place.offset, timestamp, value);
+                self.report.examples.push(Example { place, explanation });
             }
-            self.see(partition, &event);
+            self.see(place.partition, &event);
         }
         self.buffer = events;
     }
@@ -114,14 +142,13 @@ impl Sample {
         report
     }
 
-    fn refuse(&mut self, partition: Partition, offset: Offset, malformed: Malformed) {
+    fn refuse(&mut self, place: RecordPlace, malformed: Malformed) {
         self.report.malformed += 1;
         let count = self.report.reasons.entry(malformed.reason.name()).or_default();
         *count += 1;
         if *count <= FIRST_ERRORS_MAX as u64 {
             let Malformed { reason, field, detail } = malformed;
-            let error = FirstError { partition: partition.0, offset: offset.raw(), reason, field, detail };
-            self.report.first_errors.push(error);
+            self.report.first_errors.push(FirstError { place, reason, field, detail });
         }
     }
 

@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn keys_of_the_file_and_those_with_a_default_can_be_overridden() {
-        let plan = with(&["full.seeds=3", "methods=[\"bc\"]", "learning_rate=1e-2", "kappa=.3", "toy.delta=.7"]).unwrap();
+        let plan =
+            with(&["full.seeds=3", "methods=[\"bc\"]", "learning_rate=1e-2", "kappa=.3", "toy.delta=.7"]).unwrap();
         assert_eq!((plan.full.seeds, plan.learning_rate, plan.kappa, plan.toy.delta), (3, 1e-2, 0.3, 0.7));
         assert_eq!(plan.methods, [Method::Bc]);
         assert_eq!(plan.full.steps, with(&[]).unwrap().full.steps);

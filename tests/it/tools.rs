@@ -78,6 +78,7 @@ fn simulated_events_are_loaded_checked_and_refused_as_they_should() {
     check_schema("check-report", &from_file);
     assert_eq!((&from_file["malformed"], &from_file["events"]), (&written["bad_records"], &written["events"]));
     assert_eq!(from_file["ok"], true);
+    assert!(from_topic["first_errors"][0]["line"].is_null(), "{from_topic:#}");
 
     let output =
         sluicebox([&["check", "--sample", &file, "--set", "dead_letters.max_malformed_share=0"][..], &demo].concat())
@@ -159,6 +160,19 @@ fn the_log_of_cu1_is_read_checked_and_learned_from() {
     assert!(refused(&["--regime", "extreme"]).contains("--regime"));
     assert!(refused(&["--noise", "0.2"]).contains("simulate.noise_share"));
     assert!(refused(&["--set", "catalog.file=items.jsonl"]).contains("catalog.file"));
+}
+
+#[test]
+fn what_is_shown_and_refused_of_a_file_is_named_by_its_line() {
+    let (_kept, place) = temporary();
+    let good = r#"{"type":"decision","event_id":"e","ts":1700000000000,"user":"u","item":"i","context":[]}"#;
+    fs::write(place("sample.jsonl"), format!("\n{good}\n\n{{\"type\":\"decision\"\n{good}\n")).unwrap();
+    let check = ["check", "--sample", &place("sample.jsonl"), "--set", "dead_letters.max_malformed_share=1"];
+    let report = json_of([&check[..], &["--json"]].concat());
+    check_schema("check-report", &report);
+    assert_eq!((&report["examples"][0]["line"], &report["first_errors"][0]["line"]), (&2.into(), &4.into()));
+    let said = told(&sluicebox(check).output().unwrap());
+    assert!(said.contains("decision, field by field (line 2)") && said.contains("\n  line 4: "), "{said}");
 }
 
 #[test]

@@ -38,10 +38,11 @@ impl Report {
         for example in &reading.examples {
             writeln!(
                 text,
-                "\nThe first {}, field by field:",
-                example.events.first().map_or("record", |event| event.kind)
+                "\nThe first {}, field by field ({}):",
+                example.explanation.events.first().map_or("record", |event| event.kind),
+                example.place
             )?;
-            for field in &example.fields {
+            for field in &example.explanation.fields {
                 let default = if field.is_default { " (default)" } else { "" };
                 writeln!(text, "  {:<22} {:<24} {}{default}", field.field, field.source, field.found)?;
             }
@@ -51,7 +52,7 @@ impl Report {
         }
         for error in &reading.first_errors {
             let field = error.field.unwrap_or("document");
-            writeln!(text, "  partition {}, offset {}: {field}: {}", error.partition, error.offset, error.detail)?;
+            writeln!(text, "  {}: {field}: {}", error.place, error.detail)?;
         }
         if !reading.warnings.is_empty() {
             writeln!(text)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
-use super::super::{Decoder, Mapping, Sample, SampleReport};
+use super::super::{Decoder, Mapping, RecordPlace, Sample, SampleReport};
 use crate::position::{Offset, Partition};
 
 /// The part of a settings file that is ours.
@@ -30,7 +30,8 @@ fn sample(config: &str, log: &str) -> SampleReport {
     let mut sample = Sample::new(published(config));
     for (index, line) in BufReader::new(GzDecoder::new(file)).lines().enumerate() {
         let line = line.unwrap_or_else(|error| panic!("{log}: {error}"));
-        sample.observe(Partition(0), Offset::from_count(index as u64), None, Some(line.as_bytes()));
+        let place = RecordPlace { partition: Partition(0), offset: Offset::from_count(index as u64), line: None };
+        sample.observe(place, None, Some(line.as_bytes()));
     }
     let report = sample.report();
     assert_eq!(report.first_errors, [], "{log}");

@@ -1,6 +1,6 @@
 //! What a person is told about a record and about a sample.
 
-use super::super::{FieldReading, Sample};
+use super::super::{FieldReading, RecordPlace, Sample};
 use super::{BASE, TIME, decoder};
 use crate::position::{Offset, Partition};
 
@@ -45,7 +45,8 @@ fn a_sample_counts_every_record_once_and_keeps_the_first_errors() {
     )));
     let mut offset = 0;
     let mut observe = |partition: u32, value: Option<String>| {
-        sample.observe(Partition(partition), Offset::from_count(offset), None, value.as_deref().map(str::as_bytes));
+        let place = RecordPlace { partition: Partition(partition), offset: Offset::from_count(offset), line: None };
+        sample.observe(place, None, value.as_deref().map(str::as_bytes));
         offset += 1;
     };
     let record = |user: &str, rest: &str| Some(format!(r#"{{"t":"a","ts":{TIME},"user":"{user}","item":1{rest}}}"#));
@@ -63,8 +64,8 @@ fn a_sample_counts_every_record_once_and_keeps_the_first_errors() {
     assert_eq!((report.users, report.users_in_several_partitions, report.items), (2, 1, 1));
     assert_eq!((report.propensity_min, report.decisions_without_propensity), (Some(0.25), 1));
     assert_eq!(report.reasons.get("bad_propensity"), Some(&5));
-    let places: Vec<_> = report.first_errors.iter().map(|error| (error.partition, error.offset)).collect();
-    assert_eq!(places, [(0, 5), (0, 6), (0, 7)]);
+    let places: Vec<_> = report.first_errors.iter().map(|error| error.place.to_string()).collect();
+    assert_eq!(places, [5, 6, 7].map(|offset| format!("partition 0, offset {offset}")));
     assert_eq!(report.examples.len(), 1);
     for part in ["more than one partition", "have no propensity", "are malformed", "all rewards are equal"] {
         assert!(report.warnings.iter().any(|warning| warning.contains(part)), "{part}: {:?}", report.warnings);
