@@ -52,6 +52,9 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
     let (histories, shape) = histories(&settings)?;
     let live = Arc::new(Live::new(histories, shape, Arc::clone(&spec.live)));
     let health = Arc::new(Health::new());
+    // Nobody who asks early should have to do without the names.
+    health
+        .publish(telemetry::Status { counters: runtime::Counts::default().by_name(), ..telemetry::Status::default() });
     let sessions = Arc::clone(&spec.live);
     let shown = Shown { health: Arc::clone(&health), metrics, sessions, live: Arc::clone(&live) };
     let server = serve(&settings, shown)?;

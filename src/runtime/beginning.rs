@@ -9,7 +9,7 @@ use super::content::{self, Content, Meta};
 use super::job::{JobSpec, Mode};
 use super::kill::{KillMark, kill_self};
 use crate::catalog::{Vocabulary, VocabularyState};
-use crate::checkpoint::{Disk, End, MarkedDisk, Parts, RealDisk, Sealed, Sequence, Store};
+use crate::checkpoint::{Disk, End, MarkedDisk, Parts, RealDisk, Sealed, Store};
 use crate::learner::{self, Learner};
 use crate::pipeline::{Intake, Pipeline};
 use crate::position::{Partition, Position};
@@ -102,7 +102,8 @@ pub struct Beginning {
     pub validation: ValidationState,
     pub meta: Meta,
     pub position: Position,
-    pub parent: Option<Sequence>,
+    /// What was restored.
+    pub parent: Option<Sealed>,
     pub side_files: Option<BTreeMap<String, End>>,
 }
 
@@ -198,9 +199,9 @@ impl Beginning {
             validation: content.validation,
             meta,
             position,
-            parent: Some(sequence),
             // What another state directory has written beside its checkpoints stays there.
-            side_files: sealed.directory.starts_with(&spec.state).then_some(sealed.manifest.facts.side_files),
+            side_files: sealed.directory.starts_with(&spec.state).then(|| sealed.manifest.facts.side_files.clone()),
+            parent: Some(sealed),
         })
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::checkpoint::{Facts, Sequence};
+use super::counts::Counts;
+use crate::checkpoint::{Facts, Sealed, Sequence};
 use crate::clock;
 use crate::learner::{Counters, Outcome, UpdateReport};
 use crate::pipeline::Pipeline;
@@ -66,7 +67,7 @@ pub struct Figures {
     pub sealed_records: u64,
     pub seal_seconds: Option<f64>,
     pub restarts: u64,
-    /// The conserved counts of the last seal, by the names that `replay --json` uses.
+    /// The conserved counts of the last seal, all zero before the first, by the names that `replay --json` uses.
     pub counters: BTreeMap<String, u64>,
     pub digest: Option<String>,
     /// Wall-clock milliseconds of the last seal.
@@ -103,15 +104,20 @@ impl Board {
         records_total: Option<u64>,
         records_before: u64,
         position: &Position,
-        checkpoint: Option<u64>,
         restarts: u64,
+        parent: Option<&Sealed>,
     ) {
         let mut figures = self.lock();
         (figures.records_total, figures.records_before) = (records_total, records_before);
         figures.position.clone_from(position);
-        figures.checkpoint = checkpoint;
         figures.sealed_records = position.values().map(|next| next.raw()).sum();
         figures.restarts = restarts;
+        figures.counters = Counts::default().by_name();
+        if let Some(parent) = parent {
+            figures.know(parent.sequence, &parent.manifest.facts);
+            let count = |name: &str| figures.counters.get(name).copied().unwrap_or_default();
+            (figures.updates, figures.refused_updates) = (count("updates"), count("refused_updates"));
+        }
     }
 
     pub fn read(&self, partition: Partition, records: u64, next: NextOffset) {
@@ -199,11 +205,7 @@ impl Board {
         declared::SEALS.add(1);
         declared::SEAL_SECONDS.record(took.as_secs_f64());
         let mut figures = self.lock();
-        figures.checkpoint = Some(sequence.0);
-        figures.sealed_records = facts.position.values().map(|next| next.raw()).sum();
-        figures.counters.clone_from(&facts.counters);
-        figures.digest = Some(facts.digest.to_string());
-        figures.sealed_at = Some(clock::wall().millis());
+        figures.know(sequence, facts);
         figures.seal_seconds = Some(took.as_secs_f64());
     }
 
@@ -222,6 +224,15 @@ impl Board {
 }
 
 impl Figures {
+    /// The newest seal, made now or before this process started.
+    fn know(&mut self, sequence: Sequence, facts: &Facts) {
+        self.checkpoint = Some(sequence.0);
+        self.sealed_records = facts.position.values().map(|next| next.raw()).sum();
+        self.counters.clone_from(&facts.counters);
+        self.digest = Some(facts.digest.to_string());
+        self.sealed_at = facts.sealed_at_ms.and_then(|at| i64::try_from(at).ok());
+    }
+
     /// Why records flow, or why they do not.
     pub(super) fn flow(&self) -> Flow {
         let is_silent = self.last_news.is_some_and(|last| last.elapsed() > STUCK_AFTER);
@@ -253,7 +264,7 @@ mod tests {
     fn the_flow_tells_no_data_from_back_pressure_from_a_stuck_client() {
         let board = Board::default();
         let (partition, ends) = (Partition(0), Position::from([(Partition(0), NextOffset::boundary(5))]));
-        board.begin(None, 0, &Position::from([(partition, NextOffset::ZERO)]), None, 0);
+        board.begin(None, 0, &Position::from([(partition, NextOffset::ZERO)]), 0, None);
         board.reading(&ends, &BTreeSet::new());
         assert_eq!(board.figures().flow(), Flow::Flowing);
         let long_ago = clock::instant().checked_sub(2 * STUCK_AFTER);

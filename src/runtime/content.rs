@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, Write};
 use postcard::experimental::serialized_size;
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
 use super::journal::JournalEntry;
 use super::messages::Draft;
 use crate::assemble::LaneCounters;
@@ -184,58 +185,20 @@ impl Content {
 
     /// The conserved counts by the names that `--json` uses.
     pub fn counters(&self, learned: &learner::Counters) -> BTreeMap<String, u64> {
-        let (records, lanes, totals, filter) =
-            (self.records(), self.lanes(), self.pipeline.totals, self.pipeline.filter.totals);
         let (queued, _) = self.pipeline.merge.queued();
-        [
-            ("records", records.records),
-            ("decoded", records.decoded),
-            ("ignored", records.ignored),
-            ("tombstones", records.tombstones),
-            ("malformed", records.malformed),
-            ("lost", records.lost),
-            ("events", lanes.events),
-            ("applied", lanes.applied),
-            ("duplicates", lanes.duplicate),
-            ("late", lanes.late),
-            ("orphan", lanes.orphan),
-            ("parked", lanes.parked),
-            ("open_sessions", lanes.open),
-            ("immature", lanes.immature_trajectories),
-            ("merging", queued),
-            ("trajectories", totals.trajectories),
-            ("steps", totals.steps),
-            ("units", totals.units),
-            ("admitted", filter.admitted),
-            ("filtered", filter.filtered),
-            ("filtered_noise", filter.filtered_noise),
-            ("filtered_user_share", filter.filtered_user_share),
-            ("held", filter.held),
-            ("expired", totals.expired),
-            ("steps_admitted", filter.steps_admitted),
-            ("steps_filtered", filter.steps_filtered),
-            ("steps_held", filter.steps_held),
-            ("steps_expired", totals.steps_expired),
-            ("steps_without_action", totals.steps_without_action),
-            ("judged", filter.judged),
-            ("alarms", filter.alarms),
-            ("drifts", filter.drifts),
-            ("batches", self.pipeline.buffer.batches()),
-            ("draws", self.pipeline.buffer.draws()),
-            ("stale_draws", self.pipeline.buffer.stale_draws()),
-            ("updates", learned.updates),
-            ("refused_updates", learned.refused()),
-            ("rollbacks", learned.rollbacks),
-            ("critic_updates", learned.critic_updates),
-            ("refused_critic_updates", learned.critic_refused),
-            ("baseline_updates", learned.baseline_updates),
-            ("refused_baseline_updates", learned.baseline_refused),
-            ("uniform_fallbacks", learned.uniform_fallbacks),
-            ("negatives_dropped", learned.negatives_dropped),
-        ]
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count))
-        .collect()
+        let buffer = &self.pipeline.buffer;
+        let counts = Counts {
+            records: self.records(),
+            lanes: self.lanes(),
+            totals: self.pipeline.totals,
+            filter: self.pipeline.filter.totals,
+            queued,
+            batches: buffer.batches(),
+            draws: buffer.draws(),
+            stale_draws: buffer.stale_draws(),
+            learned: *learned,
+        };
+        counts.by_name()
     }
 
     pub fn log_identity(&self, meta: &Meta) -> checkpoint::LogIdentity {

@@ -213,10 +213,11 @@ impl Wiring {
         let (lane_inputs, lane_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(LANE_QUEUE)).unzip();
         let mut outputs: Vec<Vec<Sender<Flow>>> = vec![Vec::new(); workers];
         let (mut tails, mut sealed) = (Vec::new(), Vec::new());
-        for (number, (spec, store, begin)) in jobs.into_iter().enumerate() {
+        for (number, (spec, store, mut begin)) in jobs.into_iter().enumerate() {
             let (flows, flow_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(LANE_QUEUE)).unzip();
             outputs.iter_mut().zip(flows).for_each(|(outputs, flow)| outputs.push(flow));
-            spec.board.begin(total, before, &position, begin.parent.map(|parent| parent.0), begin.meta.restarts);
+            spec.board.begin(total, before, &position, begin.meta.restarts, begin.parent.as_ref());
+            spec.board.judged(&mut begin.pipeline);
             // All merge the same, so what the first one's queues say holds for all.
             let gauges = if number == 0 { Arc::clone(&gauges) } else { Arc::new(Gauges::new([])) };
             let (tail, receiver) = Tail::new(spec, store, begin, flow_receivers, gauges)?;
@@ -316,7 +317,7 @@ impl Tail {
         };
         let writer = Writer {
             store,
-            parent: begin.parent,
+            parent: begin.parent.map(|parent| parent.sequence),
             decisions,
             dead_letters,
             settings: spec.settings_digests,

@@ -149,6 +149,43 @@ fn it_tails_the_topic_stops_gracefully_and_goes_on() {
     );
 }
 
+/// Whoever draws the counters must not have to tell "none yet" from "no such counter".
+#[test]
+fn the_status_has_every_counter_from_the_start_and_goes_on_from_the_state() {
+    let setup = Setup::new("early", 1);
+    // No seal comes by itself.
+    let quiet = ["--set", "checkpoint.every=1h"];
+    let first_status = || {
+        let mut status = serde_json::Value::Null;
+        wait_until("the status knows the partition", LIMIT, || {
+            status = setup.status().unwrap_or_default();
+            status["partitions"][0].is_object()
+        });
+        status
+    };
+    let running = setup.run_with(&quiet);
+    let early = setup.status().unwrap_or_default();
+    assert!(early.is_null() || early["counters"]["records"] == 0, "{early:#}");
+    let status = first_status();
+    assert_eq!((&status["checkpoint"], &status["filter"]["kappa"]), (&serde_json::Value::Null, &0.1.into()));
+    let counters = status["counters"].as_object().unwrap();
+    assert!(counters.len() > 40 && counters.values().all(|count| count == 0), "{status:#}");
+    topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(0, 60));
+    wait_until("all is read", LIMIT, || setup.status().is_some_and(|it| it["partitions"][0]["next_offset"] == 180));
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(LIMIT).status.code(), Some(0));
+
+    let running = setup.run_with(&quiet);
+    let status = first_status();
+    assert_eq!((&status["counters"]["records"], &status["checkpoint"]["records"]), (&180.into(), &180.into()));
+    let sealed = json_of(["inspect", &setup.path("state"), "--json"]);
+    assert_eq!(status["checkpoint"]["digest"], sealed["digest"], "{status:#}");
+    assert_eq!(status["learner"]["updates"], sealed["counters"]["updates"]);
+    assert!(!status["checkpoint"]["sealed_at"].as_str().unwrap().is_empty(), "{status:#}");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(LIMIT).status.code(), Some(0));
+}
+
 #[test]
 fn what_retention_deleted_is_counted_once_and_stays_counted() {
     let setup = Setup::new("gap", 1);
