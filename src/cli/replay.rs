@@ -1,5 +1,6 @@
 //! `replay`: a part of the log, once, to its end.
 
+mod finished;
 mod sweep;
 
 use std::borrow::Cow;
@@ -17,7 +18,7 @@ use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::Stopwatch;
 use crate::decode::Decoder;
 use crate::exit::{Exit, Failure};
-use crate::files::{FileSource, LineKey};
+use crate::files::{self, FileSource, LineKey};
 use crate::position::NextOffset;
 use crate::runtime::{self, Job, JobError, JobSpec, JournalEntry, Mode, Outcome, WarmStart};
 use crate::settings::{Class, Settings};
@@ -43,6 +44,8 @@ pub struct ReplayReport {
     pub restarts: u64,
     pub elapsed_seconds: f64,
     pub events_per_second: f64,
+    /// The range had been read to its end before, and nothing was read now.
+    pub already_complete: bool,
     /// What came of `--publish`.
     pub published: Option<publish::Report>,
     /// The checkpoint goes with the command: nobody named a place for it.
@@ -80,8 +83,8 @@ pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
         let error = "--publish needs a place that stays: --set publish.dir=DIR, or --state DIR";
         return Err(Exit::Usage.because(error));
     }
-    let outcome = read_range(&settings, arguments, &state)?;
-    let mut report = ReplayReport::of(&outcome, watch.seconds());
+    let (outcome, already_complete) = read_range(&settings, arguments, &state)?;
+    let mut report = ReplayReport::of(&outcome, watch.seconds(), already_complete);
     report.is_passing = arguments.state.is_none();
     if arguments.publish {
         report.published = Some(publish::publish_checkpoint(&settings, &outcome, &state)?);
@@ -94,7 +97,8 @@ pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
     Ok(report.published.map_or(Exit::Success, |published| published.exit()))
 }
 
-fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Result<Outcome, Failure> {
+/// What came of the range, and whether that was there already.
+fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Result<(Outcome, bool), Failure> {
     let claim = StateDirectory::claim(&RealDisk, state, Purpose::Replay);
     let _claim = claim.map_err(|error| job_failure(JobError::Checkpoint(error)))?;
     let journal = arguments.journal.as_deref().map(read_journal).transpose()?.unwrap_or_default();
@@ -109,24 +113,22 @@ fn read_range(settings: &Settings, arguments: &args::Replay, state: &Path) -> Re
     let (store, restored) = runtime::open_store(&spec).map_err(job_failure)?;
     spec.warm_start = warm_start(&arguments.begin, restored.as_ref())?;
     if let Some(restored) = &restored {
+        if restored.sealed.manifest.facts.complete {
+            finished::check(settings, arguments, &spec, restored, state)?;
+            finished::tidy_up(&arguments.source, state);
+            return Ok((read_back(state)?, true));
+        }
         check_settings(&spec, restored, settings)?;
     }
     let mut source = open_source(settings, &arguments.source, &spec.decoder, state)?;
     let range = keep_range(&mut *source, arguments, state)?;
     if let Some(restored) = &restored {
         check_log(&mut *source, restored)?;
-        if restored.sealed.manifest.facts.complete {
-            tracing::warn!(
-                state = %state.display(),
-                "this range was read to its end before: nothing is read again, and no setting takes effect; name another --state \
-                 directory to replay it"
-            );
-            return read_back(state);
-        }
     }
     let job = Job::start(spec, store, restored, source, range).map_err(job_failure)?;
     watch(job, arguments.machine_progress)?;
-    read_back(state)
+    finished::tidy_up(&arguments.source, state);
+    Ok((read_back(state)?, false))
 }
 
 /// The policy to begin with, where nothing has been sealed yet.
@@ -181,10 +183,21 @@ pub fn open_source(
 ) -> Result<Box<dyn Source>, Failure> {
     let Some(file) = &given.file else { return Ok(Box::new(plan::topic_source(settings)?)) };
     let key = line_keys(decoder);
-    let splitting = *blake3::hash(format!("{:?}", settings.mapping).as_bytes()).as_bytes();
     let mut ignore = |_lines: u64| {};
-    let opened = FileSource::open(file, &state.join("spool"), (given.partitions, splitting), &key, &mut ignore);
+    let splitting = (given.partitions, splitting(settings));
+    let opened = FileSource::open(file, &state.join(finished::SPOOL), splitting, &key, &mut ignore);
     Ok(Box::new(opened.map_err(|error| job_failure(JobError::Source(error.into())))?))
+}
+
+/// The log that `open_source` makes of a file, without making it.
+fn log_of_file(settings: &Settings, given: &FileArguments, file: &Path) -> Result<LogIdentity, Failure> {
+    let identity = files::identity(file, (given.partitions, splitting(settings)));
+    identity.map_err(|error| job_failure(JobError::Source(error.into())))
+}
+
+/// All that decides which user a line is of.
+fn splitting(settings: &Settings) -> [u8; 32] {
+    *blake3::hash(format!("{:?}", settings.mapping).as_bytes()).as_bytes()
 }
 
 /// By what `load` and the file source place a line.
@@ -195,20 +208,26 @@ pub fn line_keys(decoder: &Decoder) -> impl for<'line> Fn(&'line [u8]) -> LineKe
     }
 }
 
+/// The range of an earlier start, if it was this one.
+fn kept_range(log: &LogIdentity, arguments: &args::Replay, state: &Path) -> Result<Option<Range>, Failure> {
+    let path = state.join(RANGE_FILE);
+    let Ok(text) = fs::read(&path) else { return Ok(None) };
+    let refused = |problem: &str| job_failure(JobError::Range { path: path.clone(), problem: problem.to_owned() });
+    let kept: KeptRange = serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))?;
+    if (&kept.from, &kept.until) != (&arguments.from, &arguments.until) {
+        return Err(refused(&format!("it was --from {} --until {}", kept.from, kept.until)));
+    }
+    if kept.log != *log {
+        let was = runtime::describe_log(&kept.log);
+        return Err(job_failure(JobError::AnotherLog { difference: format!("it was {was}") }));
+    }
+    Ok(Some(kept.range))
+}
+
 /// Resolves the range once; a restart reads the same records although "now" has moved on.
 fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -> Result<Range, Failure> {
-    let path = state.join(RANGE_FILE);
-    if let Ok(text) = fs::read(&path) {
-        let refused = |problem: &str| job_failure(JobError::Range { path: path.clone(), problem: problem.to_owned() });
-        let kept: KeptRange = serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))?;
-        if (&kept.from, &kept.until) != (&arguments.from, &arguments.until) {
-            return Err(refused(&format!("it was --from {} --until {}", kept.from, kept.until)));
-        }
-        if kept.log != source.identity() {
-            let was = runtime::describe_log(&kept.log);
-            return Err(job_failure(JobError::AnotherLog { difference: format!("it was {was}") }));
-        }
-        return Ok(kept.range);
+    if let Some(range) = kept_range(&source.identity(), arguments, state)? {
+        return Ok(range);
     }
     let boundary = |flag: &str, text: &str| {
         let boundary = text.parse::<Boundary>();
@@ -231,7 +250,8 @@ fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -
         range: range.clone(),
     };
     let text = serde_json::to_vec_pretty(&kept).map_err(|error| Exit::Bug.because(error))?;
-    replace_file(&RealDisk, &path, &text).map_err(|error| job_failure(JobError::Checkpoint(error)))?;
+    replace_file(&RealDisk, &state.join(RANGE_FILE), &text)
+        .map_err(|error| job_failure(JobError::Checkpoint(error)))?;
     Ok(range)
 }
 
@@ -285,7 +305,7 @@ fn read_journal(path: &Path) -> Result<Vec<JournalEntry>, Failure> {
 }
 
 impl ReplayReport {
-    pub fn of(outcome: &Outcome, elapsed_seconds: f64) -> ReplayReport {
+    pub fn of(outcome: &Outcome, elapsed_seconds: f64, already_complete: bool) -> ReplayReport {
         let facts = &outcome.sealed.manifest.facts;
         let pipeline = &outcome.content.pipeline;
         let counters = facts.counters.clone();
@@ -303,7 +323,8 @@ impl ReplayReport {
             checkpoint: outcome.sealed.directory.clone(),
             restarts: outcome.meta.restarts,
             elapsed_seconds,
-            events_per_second: events / elapsed_seconds.max(1e-9),
+            events_per_second: if already_complete { 0.0 } else { events / elapsed_seconds.max(1e-9) },
+            already_complete,
             published: None,
             is_passing: false,
         }
@@ -323,7 +344,7 @@ impl ReplayReport {
              digest       {}\n\
              platform     {}\n\
              checkpoint   {}{}\n\
-             took         {:.1} s, {:.0} events/s{}",
+             took         {}{}",
             count("records"),
             count("decoded"),
             count("ignored"),
@@ -352,8 +373,11 @@ impl ReplayReport {
             self.platform,
             self.checkpoint.display(),
             if self.is_passing { ", gone with this command: --state DIR keeps it" } else { "" },
-            self.elapsed_seconds,
-            self.events_per_second,
+            match self.already_complete {
+                true =>
+                    "nothing was read: this range was read to its end before; another --state reads it again".to_owned(),
+                false => format!("{:.1} s, {:.0} events/s", self.elapsed_seconds, self.events_per_second),
+            },
             self.published
                 .as_ref()
                 .map_or_else(String::new, |published| format!("\npublished    {}", published.in_words())),

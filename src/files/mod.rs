@@ -4,7 +4,7 @@
 //! A file has one order for all users, a log has one per partition, and partitions must be readable apart: back-pressure
 //! stops one and not the others. So a first pass *spools* the file: it splits the lines by user, as `load` does when it
 //! produces them, into one plain file per partition. The spool belongs to exactly one input and one splitting rule,
-//! counts only when it is complete, and is reused by every restart.
+//! counts only when it is complete, and is reused by every restart. A job that has read the file to its end removes it.
 //!
 //! Invariant: nothing here reads JSON or knows what a line means; who the user is and when it happened come in as a
 //! function.
@@ -25,6 +25,7 @@ use crate::source::Fault;
 pub use lines::{LINE_BYTES_MAX, Lines};
 pub use source::FileSource;
 pub use split::{KeyOf, LineKey, Splitter};
+pub use spool::{identity, remove as remove_spool};
 
 #[derive(Debug, Error)]
 pub enum FilesError {

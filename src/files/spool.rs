@@ -96,7 +96,7 @@ impl Spool {
             return Err(FilesError::Partitions { asked: partitions });
         }
         let before = stamp(input)?;
-        let identity = LogIdentity::File { bytes: before.0, content: digest(input)?, partitions, splitting };
+        let identity = identity(input, (partitions, splitting))?;
         if let Some(manifest) = read_manifest(directory, &identity) {
             return Spool::load(directory, manifest);
         }
@@ -307,6 +307,24 @@ fn finish(directory: &Path, manifest: &Manifest) -> Result<(), FilesError> {
     write_durably(&draft, &text)?;
     fs::rename(&draft, manifest_path(directory)).map_err(write_spool(&draft))?;
     sync_directory(directory)
+}
+
+/// The log that a file is when it is split like this.
+pub fn identity(input: &Path, (partitions, splitting): (u32, [u8; 32])) -> Result<LogIdentity, FilesError> {
+    let (bytes, _) = stamp(input)?;
+    Ok(LogIdentity::File { bytes, content: digest(input)?, partitions, splitting })
+}
+
+/// Removes a spool; what is left of it by a crash on the way counts as none.
+pub fn remove(directory: &Path) -> Result<(), FilesError> {
+    let removed = fs::remove_file(manifest_path(directory)).and_then(|()| fs::remove_dir_all(directory));
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(write_spool(directory)(error)),
+            Ok(()) | Err(_) => Ok(()),
+        },
+        removed => removed.map_err(write_spool(directory)),
+    }
 }
 
 /// `None` unless a complete spool of exactly this input lies there.

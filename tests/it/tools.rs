@@ -341,9 +341,38 @@ fn a_replay_says_when_its_range_had_been_read_before_and_when_its_state_is_gone(
     };
     let kept = replay(&["--state", &state]);
     assert!(!kept.contains("read to its end before") && !kept.contains("gone with this command"), "{kept}");
-    let again = replay(&["--state", &state, "--set", "filter.kappa=.2"]);
-    assert!(again.contains("read to its end before") && again.contains("--state"), "{again}");
+    let again = replay(&["--state", &state]);
+    assert!(again.contains("nothing was read") && again.contains("another --state"), "{again}");
     assert!(replay(&[]).contains("gone with this command"));
+}
+
+#[test]
+fn a_complete_state_reports_again_and_refuses_what_needs_another_reading() {
+    let (_kept, place) = temporary();
+    let (state, log) = (place("state"), repository("tests/data/otto20.jsonl.gz"));
+    let command = ["replay", "-c", "configs/otto.toml", "--file", &log, "--state", &state, "--json"];
+    let spool = std::path::Path::new(&state).join("spool");
+    let killed = sluicebox([&command[..], &["--kill-at", "record:400"]].concat()).output().unwrap();
+    assert!(killed.status.code().is_none() && spool.exists(), "a start that goes on needs it: {}", told(&killed));
+    let first = json_of(command);
+    check_schema("replay-report", &first);
+    assert!(!spool.exists(), "nothing goes on from a complete state");
+
+    let again = json_of(command);
+    check_schema("replay-report", &again);
+    assert_eq!((&first["already_complete"], &again["already_complete"]), (&false.into(), &true.into()));
+    assert_eq!((&again["digest"], &again["checkpoint"]), (&first["digest"], &first["checkpoint"]));
+    assert!(!spool.exists());
+    let decisions = place("decisions.jsonl");
+    for (more, code, reason) in [
+        (["--set", "filter.kappa=.2"], 78, "with other settings: filter.kappa"),
+        (["--decisions", &decisions], 78, "without the decision log"),
+        (["--partitions", "3"], 65, "it was file of"),
+        (["--until", "offset=100"], 65, "--until now"),
+    ] {
+        let said = failure_of([&command[..], &more].concat(), code);
+        assert!(said.contains(reason), "{said}");
+    }
 }
 
 #[test]

@@ -116,7 +116,8 @@ Examples:
 
 The range is resolved to offsets once, before the first record, and stored: a restart with
 the same --state goes on in the same range. Nothing is committed to the group. At the end
-all open sessions are closed and the state is sealed as complete. The same log and settings
+all open sessions are closed and the state is sealed as complete; the same command then
+reports again, and another one is refused. The same log and settings
 end in the same digest, from a topic or from the file it was loaded from.")]
 pub struct Replay {
     #[command(flatten)]

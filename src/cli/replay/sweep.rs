@@ -14,12 +14,12 @@ use serde::Serialize;
 
 use super::super::plan::{self, Paths, job_failure};
 use super::super::{args, print_json, print_text};
-use super::{RANGE_FILE, ReplayReport, check_log, keep_range, open_source, read_back, watch};
+use super::{RANGE_FILE, ReplayReport, check_log, finished, keep_range, open_source, read_back, watch};
 use crate::checkpoint::{Purpose, RealDisk, StateDirectory, replace_file};
 use crate::clock::Stopwatch;
 use crate::exit::{Exit, Failure};
 use crate::runtime::{self, Job, JobError, JobSpec, Mode, Outcome, SealPlan};
-use crate::settings::{self, Class, Settings};
+use crate::settings::{self, Settings};
 
 /// What `replay --sweep --json` prints; `schemas/sweep-report.v1.schema.json`.
 #[derive(Debug, Serialize)]
@@ -64,14 +64,17 @@ pub fn sweep(arguments: &args::Replay, state: &Path) -> Result<Exit, Failure> {
     let claim = StateDirectory::claim(&RealDisk, state, Purpose::Replay);
     let _claim = claim.map_err(|error| job_failure(JobError::Checkpoint(error)))?;
     let groups = groups(&variants);
+    let mut done_before = BTreeSet::new();
     for group in &groups {
-        read_once(arguments, state, group)?;
+        done_before.extend(read_once(arguments, state, group)?);
     }
+    finished::tidy_up(&arguments.source, state);
     let seconds = stopwatch.seconds();
     let rows = variants.iter().map(|variant| {
         let outcome = read_back(&state.join(&variant.name))?;
         let settings = variant.assignments.iter().map(|(name, _)| (name.clone(), variant.value(name))).collect();
-        Ok(Row { variant: variant.name.clone(), settings, report: ReplayReport::of(&outcome, seconds) })
+        let report = ReplayReport::of(&outcome, seconds, done_before.contains(&variant.name));
+        Ok(Row { variant: variant.name.clone(), settings, report })
     });
     let mut report = Report {
         from: arguments.from.clone(),
@@ -192,13 +195,14 @@ fn groups(variants: &[Variant]) -> Vec<Vec<&Variant>> {
     groups.into_values().collect()
 }
 
-fn read_once(arguments: &args::Replay, state: &Path, group: &[&Variant]) -> Result<(), Failure> {
-    let Some(first) = group.first() else { return Ok(()) };
+/// Reads the log for those variants that are not done; says which were.
+fn read_once(arguments: &args::Replay, state: &Path, group: &[&Variant]) -> Result<Vec<String>, Failure> {
+    let Some(first) = group.first() else { return Ok(Vec::new()) };
     let decoder = plan::decoder(&first.settings)?;
     let mut source = open_source(&first.settings, &arguments.source, &decoder, state)?;
     let range = keep_range(&mut *source, arguments, state)?;
     let kept = fs::read(state.join(RANGE_FILE)).map_err(|error| Exit::Io.because(error))?;
-    let (mut claims, mut jobs) = (Vec::new(), Vec::new());
+    let (mut claims, mut jobs, mut done) = (Vec::new(), Vec::new(), Vec::new());
     for variant in group {
         let directory = state.join(&variant.name);
         let claim = StateDirectory::claim(&RealDisk, &directory, Purpose::Replay);
@@ -213,14 +217,16 @@ fn read_once(arguments: &args::Replay, state: &Path, group: &[&Variant]) -> Resu
             Some(restored) => {
                 check_done(&spec, &restored, &directory)?;
                 check_log(&mut *source, &restored)?;
+                done.push(variant.name.clone());
             }
         }
     }
     if jobs.is_empty() {
-        return Ok(());
+        return Ok(done);
     }
     let job = Job::start_together(jobs, source, range).map_err(job_failure)?;
-    watch(job, false)
+    watch(job, false)?;
+    Ok(done)
 }
 
 /// What a replay with the variant's settings would be, but for its side files and seals.
@@ -251,17 +257,7 @@ fn check_done(spec: &JobSpec, restored: &Outcome, directory: &Path) -> Result<()
             directory.display()
         )));
     }
-    let changes = plan::structural_changes(&restored.meta.settings, &spec.settings);
-    let names: Vec<String> = changes
-        .into_iter()
-        .filter(|change| matches!(change.class, Class::Structural | Class::Tunable))
-        .map(|change| change.name)
-        .collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let problem = format!("{} was made with other settings: {}", directory.display(), names.join(", "));
-    Err(Exit::Config.because(problem))
+    finished::refuse_other_settings(spec, restored, directory)
 }
 
 impl Variant {
