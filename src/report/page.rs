@@ -31,7 +31,7 @@ pub(super) fn html(report: &Report) -> Result<String, ReportError> {
             escaped(&section.title),
             escaped(&section.lead),
         ));
-        section.tables.iter().for_each(|table| page.put(&table.to_html(&table.title)));
+        section.tables.iter().for_each(|table| page.put(&table.to_html()));
         section.sentences.iter().for_each(|sentence| page.put(&format!("<p>{}</p>\n", escaped(sentence))));
         page.put("</section>\n");
         for chart in &section.charts {
@@ -85,7 +85,7 @@ fn side_by_side(table: &Table, index: usize, page: &mut Page) {
     page.put(&format!(
         "<section class=\"card\" aria-labelledby=\"table-{index}\">\n<h2 id=\"table-{index}\">{}</h2>\n{}</section>\n",
         escaped(&table.title),
-        table.to_html(""),
+        table.to_compared_html(),
     ));
 }
 

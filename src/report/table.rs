@@ -29,19 +29,26 @@ impl Table {
         format!("**{}**\n\n{}{}{rows}", self.title, line(&self.header), line(&rule))
     }
 
-    /// With a caption, unless it is empty.
-    pub(super) fn to_html(&self, caption: &str) -> String {
+    /// Under its title.
+    pub(super) fn to_html(&self) -> String {
+        self.html("", &format!("<caption>{}</caption>", escaped(&self.title)))
+    }
+
+    /// For a place that has the title already and wants all columns beside each other.
+    pub(super) fn to_compared_html(&self) -> String {
+        self.html(" class=\"compared\"", "")
+    }
+
+    fn html(&self, class: &str, caption: &str) -> String {
         let row = |open: &str, tag: &str, cells: &[String]| -> String {
             let cells: String = cells.iter().map(|cell| format!("<{open}>{}</{tag}>", escaped(cell))).collect();
             format!("<tr>{cells}</tr>")
         };
-        let caption = match caption {
-            "" => String::new(),
-            caption => format!("<caption>{}</caption>", escaped(caption)),
-        };
         let rows: String = self.rows.iter().map(|cells| row("td", "td", cells) + "\n").collect();
         let header = row("th scope=\"col\"", "th", &self.header);
-        format!("<div class=\"scroll\"><table>{caption}<thead>{header}</thead><tbody>\n{rows}</tbody></table></div>\n")
+        format!(
+            "<div class=\"scroll\" tabindex=\"0\"><table{class}>{caption}<thead>{header}</thead><tbody>\n{rows}</tbody></table></div>\n"
+        )
     }
 }
 
@@ -54,7 +61,7 @@ mod tests {
         let mut table = Table::new("T", ["a", "b"]);
         table.row(["1|2", "<b>"]);
         assert_eq!(table.to_markdown(), "**T**\n\n| a | b |\n| --- | --- |\n| 1\\|2 | <b> |\n");
-        let html = table.to_html("T");
+        let html = table.to_html();
         assert!(html.contains("<th scope=\"col\">a</th>") && html.contains("<td>&lt;b&gt;</td>"), "{html}");
     }
 }

@@ -93,6 +93,18 @@ fn the_page_and_its_charts_are_well_formed() {
     }
 }
 
+/// In a window of 1000 pixels a sweep's thirteen columns stand beside each other; a narrower one scrolls.
+#[test]
+fn what_is_compared_is_set_close_and_can_be_scrolled() {
+    let mut report = report();
+    report.tables = vec![Table::new("Side by side", ["variant", "digest"])];
+    let html = report.to_html().unwrap();
+    assert!(html.contains("<div class=\"scroll\" tabindex=\"0\"><table class=\"compared\">"), "{html}");
+    for rule in [".compared { width: 100%; font-size: .8rem; }", ".scroll { overflow-x: auto;"] {
+        assert!(html.contains(rule), "{rule}");
+    }
+}
+
 #[test]
 fn nobody_can_write_markup_into_the_page() {
     let html = report().to_html().unwrap();
