@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
+use crate::files::PARTITIONS_MAX;
 
 pub use data::{Check, Load, Regime, Simulate, World};
 pub use learning::{Demo, Experiment, Replay, Run, VerifyResume, WarmStart};
@@ -139,7 +140,7 @@ pub struct FileSource {
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Partitions to divide the file into, by user, as `load` does
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(PARTITIONS_MAX)))]
     pub partitions: u32,
 }
 
@@ -213,6 +214,7 @@ mod tests {
         let exit = |line: &str| parse(line.split_whitespace().map(OsString::from)).err();
         assert_eq!(exit("sluicebox replya"), Some(Exit::Usage));
         assert_eq!(exit("sluicebox replay --partitions 0"), Some(Exit::Usage));
+        assert_eq!(exit("sluicebox replay --partitions 1025"), Some(Exit::Usage));
         assert_eq!(exit("sluicebox --help"), Some(Exit::Success));
     }
 

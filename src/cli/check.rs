@@ -14,7 +14,7 @@ use super::{args, print_json, print_text, replay, settings_from};
 use crate::decode::{Decoder, RecordPlace, Sample, SampleReport};
 use crate::exit::{Exit, Failure};
 use crate::files::{FilesError, Lines, Splitter};
-use crate::position::{NextOffset, Offset, Partition};
+use crate::position::NextOffset;
 use crate::runtime::JobError;
 use crate::settings::Settings;
 use crate::source::{Bounds, Polled, Range, Source, SourceError};

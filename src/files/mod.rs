@@ -25,7 +25,7 @@ use crate::source::Fault;
 pub use lines::{LINE_BYTES_MAX, Lines};
 pub use source::FileSource;
 pub use split::{KeyOf, LineKey, Splitter};
-pub use spool::{identity, remove as remove_spool};
+pub use spool::{PARTITIONS_MAX, identity, remove as remove_spool};
 
 #[derive(Debug, Error)]
 pub enum FilesError {
@@ -39,7 +39,7 @@ pub enum FilesError {
     LineTooLong { path: PathBuf, line: u64 },
     #[error("{} changed while it was read", path.display())]
     Changed { path: PathBuf },
-    #[error("a file source needs between 1 and {} partitions, not {asked}", spool::PARTITIONS_MAX)]
+    #[error("a file source needs between 1 and {} partitions, not {asked}", PARTITIONS_MAX)]
     Partitions { asked: u32 },
     #[error("could not write the spool {}", path.display())]
     WriteSpool { path: PathBuf, source: io::Error },
