@@ -94,6 +94,7 @@ pub fn replay(arguments: &args::Replay) -> Result<Exit, Failure> {
     } else {
         print_text(&report.in_words())?
     }
+    report.hint();
     Ok(report.published.map_or(Exit::Success, |published| published.exit()))
 }
 
@@ -327,6 +328,19 @@ impl ReplayReport {
             already_complete,
             published: None,
             is_passing: false,
+        }
+    }
+
+    /// A range from which nothing could be learned is no failure, and seldom what was meant.
+    fn hint(&self) {
+        let count = |name: &str| self.counters.get(name).copied().unwrap_or_default();
+        if count("records") > 0 && count("trajectories") == 0 {
+            let (malformed, orphan) = (count("malformed"), count("orphan"));
+            tracing::warn!(
+                malformed,
+                orphan,
+                "no session came of these records, so nothing was learned; `sluicebox check` shows how they are read"
+            );
         }
     }
 

@@ -347,6 +347,15 @@ fn a_replay_says_when_its_range_had_been_read_before_and_when_its_state_is_gone(
 }
 
 #[test]
+fn a_replay_that_reads_no_session_points_to_check() {
+    let log = repository("tests/data/otto20.jsonl.gz");
+    let replay = |config: &str| told(&sluicebox(["replay", "-c", config, "--file", &log]).output().unwrap());
+    let hint = "nothing was learned; `sluicebox check`";
+    let (wrong, right) = (replay("configs/recsim.toml"), replay("configs/otto.toml"));
+    assert!(wrong.contains(hint) && !right.contains(hint), "{wrong}\n{right}");
+}
+
+#[test]
 fn a_complete_state_reports_again_and_refuses_what_needs_another_reading() {
     let (_kept, place) = temporary();
     let (state, log) = (place("state"), repository("tests/data/otto20.jsonl.gz"));
