@@ -83,5 +83,8 @@ fn a_sweep_that_makes_no_sense_is_refused_before_it_reads() {
         assert!(said.contains(reason), "{sweep}: {said}");
         assert!(said.contains("--sweep") && !said.contains("--set"), "{sweep}: {said}");
     }
+    let nowhere = kept.path().join("nowhere/page.html");
+    let said = failure_of(replay(&state, &["--sweep", "filter.kappa=.1,.2", "--html", &nowhere.to_string_lossy()]), 74);
+    assert!(said.contains("nowhere/page.html"), "{said}");
     assert!(!state.exists());
 }

@@ -61,6 +61,14 @@ pub fn sweep(arguments: &args::Replay, state: &Path) -> Result<Exit, Failure> {
     let stopwatch = Stopwatch::start();
     let axes = axes(&arguments.sweep)?;
     let variants = variants(arguments, &axes)?;
+    let unwritable = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| Exit::Io.because(format!("could not write {path}: {error}"))
+    };
+    if let Some(path) = &arguments.html {
+        // Told before the log is read, not after.
+        fs::OpenOptions::new().create(true).append(true).open(path).map_err(unwritable(path))?;
+    }
     let claim = StateDirectory::claim(&RealDisk, state, Purpose::Replay);
     let _claim = claim.map_err(|error| job_failure(JobError::Checkpoint(error)))?;
     let groups = groups(&variants);
@@ -89,8 +97,7 @@ pub fn sweep(arguments: &args::Replay, state: &Path) -> Result<Exit, Failure> {
     let page = arguments.html.clone().or_else(|| arguments.state.as_ref().map(|state| state.join(PAGE)));
     if let Some(path) = page {
         let html = report.page().to_html().map_err(|error| Exit::Bug.because(error))?;
-        fs::write(&path, html)
-            .map_err(|error| Exit::Io.because(format!("could not write {}: {error}", path.display())))?;
+        fs::write(&path, html).map_err(unwritable(&path))?;
         report.page = Some(path);
     }
     if arguments.json {
