@@ -9,7 +9,7 @@ test: kafka python
 kafka:
 	@tests/kafka/fetch.sh >/dev/null
 
-# A Python with numpy under target/, for the test of examples/recommend.py.
+# A Python with numpy under target/, for the test of examples/recommend.py, and with what tests/compose.py needs.
 python:
 	@tests/python/venv.sh >/dev/null
 

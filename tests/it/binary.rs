@@ -97,6 +97,13 @@ pub fn get(address: &str, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
+/// A Python with the packages that the tests need.
+pub fn python() -> String {
+    let output = Command::new(repository("tests/python/venv.sh")).output().expect("the script starts");
+    assert!(output.status.success(), "{}", told(&output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// A file of the repository.
 pub fn repository(path: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path).to_string_lossy().into_owned()

@@ -7,6 +7,7 @@
 mod binary;
 mod broker;
 mod cluster;
+mod container;
 mod crash;
 mod demo;
 mod determinism;

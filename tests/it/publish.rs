@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::binary::{failure_of, json_of, repository, sluicebox, told};
+use crate::binary::{failure_of, json_of, python, repository, sluicebox, told};
 use crate::tools::check_schema;
 
 const LOG: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
@@ -157,9 +157,7 @@ fn numpy_alone_acts_as_the_server_does() {
         "learner.batch=16",
     ]);
     assert_eq!(report["published"]["outcome"], "published", "{report:#}");
-    let python = Command::new(repository("tests/python/venv.sh")).output().unwrap();
-    assert!(python.status.success(), "{}", told(&python));
-    let mut command = Command::new(String::from_utf8(python.stdout).unwrap().trim());
+    let mut command = Command::new(python());
     command.args([&repository("examples/recommend.py"), &state]);
     let mut theirs = Conversation::start(command);
     let mut ours = Conversation::start(sluicebox([
