@@ -103,7 +103,8 @@ pub fn read(place: &Path) -> Result<(Outcome, Vec<PassedOver>), Failure> {
 }
 
 fn is_named_like_one(place: &Path) -> bool {
-    place.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("checkpoint-"))
+    let sequence = place.file_name().and_then(|name| name.to_str()?.strip_prefix("checkpoint-"));
+    sequence.is_some_and(|sequence| sequence.parse::<u64>().is_ok())
 }
 
 impl Report {

@@ -24,7 +24,8 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_checkpoint_of_the_first_format_is_described_and_gone_on_from() {
     let directory = tempfile::tempdir().unwrap();
-    let state = directory.path().join("state");
+    // A name that looks like that of a checkpoint, and is that of a state directory.
+    let state = directory.path().join("checkpoint-old");
     copy(Path::new(&repository(FIXTURE)), &state);
     let state = state.to_string_lossy();
     let found = json_of(["inspect", &state, "--json"]);
