@@ -1,6 +1,7 @@
 //! `experiment`: the paper's studies, run again, as a report for people and a list of checks for programs.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
@@ -47,6 +48,10 @@ pub fn experiment(arguments: &args::Experiment) -> Result<Exit, Failure> {
     if let Some(seeds) = arguments.seeds {
         plans.iter_mut().for_each(|plan| (plan.full.seeds, plan.quick.seeds) = (seeds as usize, seeds as usize));
     }
+    // An hour of studies must not end before a directory that cannot be written.
+    fs::create_dir_all(&arguments.out)
+        .and_then(|()| tempfile::tempfile_in(&arguments.out))
+        .map_err(|error| unwritable(&arguments.out, &error))?;
     let watch = Stopwatch::start();
     let mut frozen = Frozen::default();
     let (mut studies, mut found) = (Vec::new(), Vec::new());
@@ -110,9 +115,11 @@ fn write(out: &Path, report: &ExperimentReport, found: &[Findings]) -> Result<()
     let html = page(report, found).to_html().map_err(|error| Exit::Bug.because(error))?;
     let json = serde_json::to_string_pretty(report).map_err(|error| Exit::Bug.because(error))? + "\n";
     let files = [("experiments.md", markdown(report, found)), ("experiments.html", html), ("experiments.json", json)];
-    fs::create_dir_all(out)
-        .and_then(|()| files.iter().try_for_each(|(name, text)| fs::write(out.join(name), text)))
-        .map_err(|error| Exit::Io.because(format!("could not write the report to {}: {error}", out.display())))
+    files.iter().try_for_each(|(name, text)| fs::write(out.join(name), text)).map_err(|error| unwritable(out, &error))
+}
+
+fn unwritable(out: &Path, error: &io::Error) -> Failure {
+    Exit::Io.because(format!("could not write the report to {}: {error}", out.display()))
 }
 
 const LEAD: &str = "The studies of arXiv 2602.10430, run again. The paper leaves many constants open, so its figures need \

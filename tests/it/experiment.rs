@@ -89,6 +89,9 @@ fn a_wrong_study_is_named_with_its_file() {
     fs::write(&file, "study = \"noise\"\ntitle = \"x\"\nabout = \"y\"\nsteps = 3\n").unwrap();
     let told = failure_of(["experiment", &file.to_string_lossy()], 78);
     assert!(told.contains("wrong.toml") && told.contains("steps"), "{told}");
+    let started = std::time::Instant::now();
+    let told = failure_of(["experiment", "--quick", "--out", &file.join("below").to_string_lossy()], 74);
+    assert!(told.contains("wrong.toml/below") && started.elapsed().as_secs() < 10, "before the first study: {told}");
     let told = failure_of(["experiment", "--quick", "--set", "quick.seed=3"], 78);
     assert!(told.contains("quick.seed") && told.contains("did you mean quick.seeds?"), "{told}");
 }
