@@ -173,6 +173,7 @@ fn what_is_shown_and_refused_of_a_file_is_named_by_its_line() {
     assert_eq!((&report["examples"][0]["line"], &report["first_errors"][0]["line"]), (&2.into(), &4.into()));
     let said = told(&sluicebox(check).output().unwrap());
     assert!(said.contains("decision, field by field (line 2)") && said.contains("\n  line 4: "), "{said}");
+    assert!(said.contains(" at column ") && !said.contains("at line 1"), "{said}");
 }
 
 #[test]

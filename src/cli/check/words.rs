@@ -52,7 +52,12 @@ impl Report {
         }
         for error in &reading.first_errors {
             let field = error.field.unwrap_or("document");
-            writeln!(text, "  {}: {field}: {}", error.place, error.detail)?;
+            // A line of a file is a document of one line, and two numbers of lines would be one too many.
+            let detail = match error.place.line {
+                Some(_) => error.detail.replace(" at line 1 column ", " at column "),
+                None => error.detail.clone(),
+            };
+            writeln!(text, "  {}: {field}: {detail}", error.place)?;
         }
         if !reading.warnings.is_empty() {
             writeln!(text)?;
