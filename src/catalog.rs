@@ -4,11 +4,11 @@
 //! advance gets a [`Vocabulary`] that numbers them in the order in which they are first judged, which is a function
 //! of the log alone.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -16,7 +16,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     ids: Vec<Box<str>>,
-    numbers: HashMap<Box<str>, u32>,
+    numbers: AHashMap<Box<str>, u32>,
     /// `[items, dimension]`, row-major.
     embeddings: Vec<f32>,
     dimension: usize,
@@ -154,7 +154,7 @@ fn numbers(value: &serde_json::Value) -> Option<Vec<f32>> {
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     ids: Vec<Arc<str>>,
-    numbers: HashMap<Arc<str>, u32>,
+    numbers: AHashMap<Arc<str>, u32>,
     capacity: usize,
     /// Items that found no place.
     overflow: u64,

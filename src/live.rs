@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use serde::Serialize;
@@ -35,9 +36,9 @@ struct Recent {
 /// The live sessions of at most `users_max` users; users beyond that are counted and not shown.
 #[derive(Debug)]
 pub struct Sessions {
-    by_user: DashMap<Box<str>, LiveSession>,
+    by_user: DashMap<Box<str>, LiveSession, RandomState>,
     /// Of the same users, at most `history_max` steps each.
-    recent: DashMap<Box<str>, Recent>,
+    recent: DashMap<Box<str>, Recent, RandomState>,
     history_max: usize,
     /// Kept beside the map: asking the map would lock each of its shards in turn.
     users: AtomicUsize,
@@ -47,7 +48,7 @@ pub struct Sessions {
 impl Sessions {
     pub fn new(users_max: usize) -> Sessions {
         let users = AtomicUsize::new(0);
-        Sessions { by_user: DashMap::new(), recent: DashMap::new(), history_max: 0, users, users_max }
+        Sessions { by_user: DashMap::default(), recent: DashMap::default(), history_max: 0, users, users_max }
     }
 
     /// Also keeps the last steps of every user that is shown.
