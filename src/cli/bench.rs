@@ -19,12 +19,13 @@ use self::report::{BenchReport, Checkpoint, Latency, Machine, Ratios, Stage, Top
 pub use self::stage::bench_stage;
 use super::args::{Bench, BenchSize, StageName};
 use super::demo::children::{Broker, Guarded, command, spawn};
-use super::{print_json, print_text};
+use super::{plan, print_json, print_text};
 use crate::bench::usage;
 use crate::bench::window::AtLevel;
 use crate::bench::workload;
 use crate::exit::{Exit, Failure};
-use crate::settings::PREFIX;
+use crate::kafka::delete_topic;
+use crate::settings::{self, PREFIX};
 
 /// The embedded broker keeps a few MiB of each, so a log of some size needs many.
 const PARTITIONS: u32 = 64;
@@ -33,6 +34,9 @@ const TOPIC: &str = "bench";
 const LATENCY_TOPIC: &str = "bench-latency";
 const CATALOG: &str = "catalog.jsonl";
 const KAPPAS: [f64; 3] = [0.05, 0.2, 0.5];
+
+/// So many times the events on brokers that keep all of them: the longer the log, the less its beginning counts, and its end.
+const BROKERS_TIMES: u64 = 5;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +98,7 @@ pub fn bench(arguments: &Bench) -> Result<Exit, Failure> {
     let topic = run.topic(&broker.address, TOPIC, Some(&broker))?;
     drop(broker);
     let brokers = match &arguments.brokers {
-        Some(address) => Some(run.topic(address, &format!("{TOPIC}-{}", std::process::id()), None)?),
+        Some(address) => Some(run.with_events(BROKERS_TIMES * size.events).on_brokers(address)?),
         None => None,
     };
     let broker = Broker::start(LATENCY_TOPIC, LATENCY_PARTITIONS)?;
@@ -107,7 +111,6 @@ pub fn bench(arguments: &Bench) -> Result<Exit, Failure> {
         machine: Machine::this(),
         quick: arguments.quick,
         seed: arguments.seed,
-        events: size.events,
         set: arguments.set.clone(),
         partitions: PARTITIONS,
         ratios: Ratios::of(&topic),
@@ -136,6 +139,22 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
+    fn with_events(&self, events: u64) -> Stages<'_> {
+        Stages { size: Size { events, ..self.size }, ..*self }
+    }
+
+    /// Leaves the brokers as they were.
+    fn on_brokers(&self, address: &str) -> Result<Topic, Failure> {
+        let topic = format!("{TOPIC}-{}", std::process::id());
+        let measured = self.topic(address, &topic, None);
+        let settings = settings::load(None, &[format!("kafka.brokers={address}")]);
+        let settings = settings.map_err(|error| error.exit().because(error))?;
+        if let Err(error) = delete_topic(&plan::connection(&settings), &topic) {
+            tracing::warn!(%topic, %error, "the topic of the measurement could not be deleted");
+        }
+        measured
+    }
+
     /// Writes the log and reads it in every depth.
     fn topic(&self, address: &str, topic: &str, broker: Option<&Broker>) -> Result<Topic, Failure> {
         let _: u64 = self.over_topic(StageName::Write, address, topic)?;
@@ -155,6 +174,7 @@ impl Stages<'_> {
         let mut middle = turns.into_iter().map(Stage::middle);
         let mut next = || middle.next().unwrap_or_default();
         Ok(Topic {
+            events: self.size.events,
             consume: next(),
             decode: next(),
             filter: next(),

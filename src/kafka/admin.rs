@@ -1,4 +1,4 @@
-//! Making a topic.
+//! Making topics, and deleting them.
 
 use std::time::Duration;
 
@@ -35,21 +35,14 @@ pub fn create_topic(connection: &Connection, topic: &str, partitions: u32) -> Re
         Some(found) => return Err(KafkaError::PartitionCount { topic: topic.to_owned(), found, wanted: partitions }),
         None => {}
     }
-    let attempt = format!("create the topic `{topic}` with {partitions} partitions");
-    let failed = |source| {
-        let (source, complaint) = (Box::new(source), Complaint::default());
-        KafkaError::Failed { attempt: attempt.clone(), source, complaint }
-    };
-    let client: AdminClient<Ear> = connection.config()?.create_with_context(Ear::default()).map_err(refused)?;
+    let failed = failed(format!("create the topic `{topic}` with {partitions} partitions"));
     // Replication -1 is the broker's own default, so one broker and a cluster of three both get what they are set to.
     let wanted = NewTopic::new(topic, i32::try_from(partitions).unwrap_or(i32::MAX), TopicReplication::Fixed(-1))
         .set("retention.ms", "-1")
         .set("message.timestamp.type", "CreateTime")
         .set("message.timestamp.after.max.ms", "9223372036854775807");
-    let options = AdminOptions::new().operation_timeout(Some(connection.connect_timeout));
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(|error| KafkaError::Settings(format!("no runtime for an admin request: {error}")))?;
-    let results = runtime.block_on(client.create_topics([&wanted], &options)).map_err(failed)?;
+    let admin = Admin::new(connection)?;
+    let results = admin.runtime.block_on(admin.client.create_topics([&wanted], &admin.options)).map_err(&failed)?;
     for result in results {
         match result {
             Ok(_) => {}
@@ -59,4 +52,38 @@ pub fn create_topic(connection: &Connection, topic: &str, partitions: u32) -> Re
         }
     }
     Ok(true)
+}
+
+pub fn delete_topic(connection: &Connection, topic: &str) -> Result<(), KafkaError> {
+    let failed = failed(format!("delete the topic `{topic}`"));
+    let admin = Admin::new(connection)?;
+    let results = admin.runtime.block_on(admin.client.delete_topics(&[topic], &admin.options)).map_err(&failed)?;
+    let refused = results.into_iter().find_map(Result::err);
+    refused.map_or(Ok(()), |(_, code)| Err(failed(rdkafka::error::KafkaError::AdminOp(code))))
+}
+
+/// A client for a request or two.
+struct Admin {
+    client: AdminClient<Ear>,
+    options: AdminOptions,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Admin {
+    fn new(connection: &Connection) -> Result<Admin, KafkaError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        Ok(Admin {
+            client: connection.config()?.create_with_context(Ear::default()).map_err(refused)?,
+            options: AdminOptions::new().operation_timeout(Some(connection.connect_timeout)),
+            runtime: runtime
+                .map_err(|error| KafkaError::Settings(format!("no runtime for an admin request: {error}")))?,
+        })
+    }
+}
+
+fn failed(attempt: String) -> impl Fn(rdkafka::error::KafkaError) -> KafkaError {
+    move |source| {
+        let (source, complaint) = (Box::new(source), Complaint::default());
+        KafkaError::Failed { attempt: attempt.clone(), source, complaint }
+    }
 }

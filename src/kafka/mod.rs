@@ -18,7 +18,7 @@ mod lookup;
 mod producer;
 mod reader;
 
-pub use admin::{create_topic, ensure_topic};
+pub use admin::{create_topic, delete_topic, ensure_topic};
 pub use client::{Connection, check_properties};
 pub use consumer::TopicSource;
 pub use dead_letters::{DeadLetter, DeadLetterTopic};

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::binary::{Running, failure_of, json_of, parse, repository, sluicebox, told, wait_until};
 use crate::broker;
+use crate::topics;
 
 const RECSIM: &str = "tests/data/recsim_iev_mix_200.jsonl.gz";
 
@@ -387,11 +388,15 @@ fn a_complete_state_reports_again_and_refuses_what_needs_another_reading() {
 
 #[test]
 fn a_small_bench_measures_every_stage_in_the_shape_that_it_promises() {
+    let brokers = broker::shared().bootstrap();
     let size = ["--events", "20000", "--sessions", "2000", "--window", "5000", "--seconds", "2"];
-    let set = ["--set", "learner.batch=128", "--set", "filter.kappa=.2"];
-    let report = json_of([&["bench", "--quick", "--json"][..], &size, &set].concat());
+    let more = ["--brokers", &brokers, "--set", "learner.batch=128", "--set", "filter.kappa=.2"];
+    let report = json_of([&["bench", "--quick", "--json"][..], &size, &more].concat());
     check_schema("bench-report", &report);
     assert_eq!(report["set"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&report["events"], &report["brokers"]["events"]), (&20_000.into(), &100_000.into()));
+    let left = topics::names(&brokers).into_iter().filter(|name| name.starts_with("bench-"));
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
     let cpu = |stage: &str| report[stage]["cpu_us_per_event"].as_f64().unwrap();
     // What a stage adds is far more than what a busy machine disturbs.
     assert!(cpu("consume") < cpu("filter") && cpu("decode") < cpu("job"), "{report:#}");

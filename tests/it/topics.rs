@@ -37,6 +37,13 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32) {
     create_replicated(bootstrap, topic, partitions, 1);
 }
 
+/// All topics that the broker has.
+pub fn names(bootstrap: &str) -> Vec<String> {
+    let client = admin(bootstrap);
+    let metadata = client.inner().fetch_metadata(None, PATIENCE).unwrap();
+    metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+}
+
 pub fn create_replicated(bootstrap: &str, topic: &str, partitions: i32, replicas: i32) {
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
     let begun = Instant::now();

@@ -16,7 +16,7 @@ Examples:
 
 Each stage is a process of its own, so CPU time and memory are its own; the broker is apart.
 A busy machine disturbs events per second most, CPU time less, ratios least. With --brokers a
-topic named bench-<number> is made there and left.
+topic named bench-<number> with five times the events is made there, and deleted in the end.
 
 --set changes what the stages do with the log: filter, learner, score, session, state and so
 on. The log itself, its topics and where things are written are the bench's own, and refused.

@@ -13,7 +13,6 @@ pub struct BenchReport {
     pub machine: Machine,
     pub quick: bool,
     pub seed: u64,
-    pub events: u64,
     /// Settings that `--set` has overridden.
     pub set: Vec<String>,
     pub partitions: u32,
@@ -38,6 +37,7 @@ pub struct Machine {
 /// The stages over one topic.
 #[derive(Debug, Serialize)]
 pub struct Topic {
+    pub events: u64,
     pub consume: Stage,
     pub decode: Stage,
     pub filter: Stage,
@@ -149,8 +149,8 @@ impl BenchReport {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{} events in {} partitions, {} processors, {}\n",
-            self.events, self.partitions, self.machine.processors, self.machine.platform
+            "{} partitions, {} processors, {}\n",
+            self.partitions, self.machine.processors, self.machine.platform
         );
         if !self.set.is_empty() {
             let _ = writeln!(text, "with {}\n", self.set.join(", "));
@@ -207,8 +207,12 @@ impl Topic {
     fn write(&self, text: &mut String, name: &str) {
         let _ = writeln!(
             text,
-            "{name:<26} {:>10} {:>12} {:>10} {:>12}",
-            "events/s", "CPU us/event", "peak MB", "to decode"
+            "{:<26} {:>10} {:>12} {:>10} {:>12}",
+            format!("{name}, {} events", self.events),
+            "events/s",
+            "CPU us/event",
+            "peak MB",
+            "to decode"
         );
         let stages = [
             ("  consume", &self.consume),
