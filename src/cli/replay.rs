@@ -258,17 +258,20 @@ fn keep_range(source: &mut dyn Source, arguments: &args::Replay, state: &Path) -
 
 /// Refuses settings that the state cannot go on with; tells of those that it can.
 pub fn check_settings(spec: &JobSpec, restored: &Outcome, settings: &Settings) -> Result<(), Failure> {
-    let mut names = Vec::new();
+    refuse_structural(spec, restored, settings)?;
     for difference in plan::structural_changes(&restored.meta.settings, &spec.settings) {
-        match difference.class {
-            Class::Structural => names.push(difference.name),
-            Class::Tunable => {
-                let (before, after) = (difference.before, difference.after);
-                tracing::info!(name = difference.name, ?before, ?after, "a setting changes from here on");
-            }
-            Class::Operational => {}
+        if difference.class == Class::Tunable {
+            let (before, after) = (difference.before, difference.after);
+            tracing::info!(name = difference.name, ?before, ?after, "a setting changes from here on");
         }
     }
+    Ok(())
+}
+
+fn refuse_structural(spec: &JobSpec, restored: &Outcome, settings: &Settings) -> Result<(), Failure> {
+    let changes = plan::structural_changes(&restored.meta.settings, &spec.settings).into_iter();
+    let structural = changes.filter(|difference| difference.class == Class::Structural);
+    let mut names: Vec<String> = structural.map(|difference| difference.name).collect();
     if restored.meta.catalog != spec.encoder.catalog.fingerprint() {
         names.push(format!("catalog.file ({:?} has other content)", settings.catalog.file.clone().unwrap_or_default()));
     }

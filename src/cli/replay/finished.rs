@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{check_log, check_settings, kept_range, log_of_file};
+use super::{check_log, kept_range, log_of_file, refuse_structural};
 use crate::cli::{args, plan};
 use crate::exit::{Exit, Failure};
 use crate::files::remove_spool;
@@ -21,8 +21,8 @@ pub fn check(
     restored: &Outcome,
     state: &Path,
 ) -> Result<(), Failure> {
+    refuse_structural(spec, restored, settings)?;
     refuse_other_settings(spec, restored, state)?;
-    check_settings(spec, restored, settings)?;
     if let Some(decisions) = spec.decisions.as_ref().filter(|path| !path.exists()) {
         return Err(another_reading(state, &format!("without the decision log {}", decisions.display())));
     }
