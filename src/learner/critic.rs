@@ -11,8 +11,12 @@ use super::{BatchError, Learner, LearnerError, Outcome, PolicyKind, initial};
 use crate::batch::CriticBatch;
 use crate::policy::{CRITIC_WIDTH, ItemVectors, Policy, Tilt, add, add_inputs};
 
+/// Learning rate, in those of the policy: the critic sees every step once, and has no time for small ones.
+const RATE: f64 = 3.0;
+
 /// What trains the critic; its values are part of the policy.
 pub(super) struct Critic {
+    settings: LearnerSettings,
     adam: Adam,
     /// Room for the next step; not state.
     proposal: Proposal,
@@ -38,7 +42,7 @@ impl Learner {
         critic.resize(tilt, batch.items.iter().max().map_or(0, |&item| item as usize + 1).max(items_before));
         let (gradients, loss) = gradients(tilt, given.as_deref(), batch);
         let gradient_norm = adam::norm(gradients.iter().flatten().map(Vec::as_slice));
-        let outcome = match critic.propose(&self.settings, tilt, &gradients, gradient_norm) {
+        let outcome = match critic.propose(tilt, &gradients, gradient_norm) {
             Ok(()) => {
                 critic.adam.accept(tilt.tensors_mut(), &mut critic.proposal);
                 self.counters.critic_updates += 1;
@@ -79,8 +83,12 @@ impl Learner {
 }
 
 impl Critic {
-    fn new(tilt: &Tilt) -> Critic {
-        Critic { adam: Adam::new(tilt.tensors()), proposal: Proposal::default() }
+    /// With these moments, or with none yet.
+    fn new(settings: &LearnerSettings, tilt: &Tilt, adam: Option<Adam>) -> Critic {
+        // What an update takes from the weights stays what it takes from the policy's.
+        let (learning_rate, weight_decay) = (RATE * settings.learning_rate, settings.weight_decay / RATE);
+        let settings = LearnerSettings { learning_rate, weight_decay, ..settings.clone() };
+        Critic { settings, adam: adam.unwrap_or_else(|| Adam::new(tilt.tensors())), proposal: Proposal::default() }
     }
 
     pub fn adam(&self) -> &Adam {
@@ -117,23 +125,17 @@ impl Critic {
     }
 
     /// Computes the next step and looks at where it would end.
-    fn propose(
-        &mut self,
-        settings: &LearnerSettings,
-        tilt: &Tilt,
-        gradients: &[Option<Vec<f32>>],
-        gradient_norm: f64,
-    ) -> Result<(), Refusal> {
+    fn propose(&mut self, tilt: &Tilt, gradients: &[Option<Vec<f32>>], gradient_norm: f64) -> Result<(), Refusal> {
         if !gradient_norm.is_finite() {
             return Err(Refusal::NotFinite);
         }
-        self.adam.propose(settings, tilt.tensors(), gradients, gradient_norm, &mut self.proposal);
+        self.adam.propose(&self.settings, tilt.tensors(), gradients, gradient_norm, &mut self.proposal);
         let norm = adam::norm(self.proposal.values.iter().map(Vec::as_slice));
         let count: usize = self.proposal.values.iter().map(Vec::len).sum();
         if !norm.is_finite() {
             return Err(Refusal::NotFinite);
         }
-        let is_large = norm > settings.guard.parameter_size_max * (count as f64).sqrt();
+        let is_large = norm > self.settings.guard.parameter_size_max * (count as f64).sqrt();
         if is_large { Err(Refusal::Size) } else { Ok(()) }
     }
 }
@@ -154,11 +156,9 @@ pub(super) fn fitted(
         None => initial::critic(settings),
     };
     let tilt = Tilt::new(beta, tensors, settings.state_dimension, settings.head())?;
-    let critic = match (policy.tilt(), adam) {
-        (Some(_), Some(adam)) => Critic { adam, proposal: Proposal::default() },
-        // Moments without the values they belong to, or values from a policy alone, begin anew.
-        (_, _) => Critic::new(&tilt),
-    };
+    // Moments without the values they belong to begin anew.
+    let adam = adam.filter(|_| policy.tilt().is_some());
+    let critic = Critic::new(settings, &tilt, adam);
     Ok((policy.with_tilt(Some(tilt))?, Some(critic)))
 }
 

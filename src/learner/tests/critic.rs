@@ -31,7 +31,7 @@ fn learn(learner: &mut Learner, batches: &[CriticBatch]) -> Vec<Option<Outcome>>
 #[test]
 fn the_critic_comes_to_prefer_what_ended_well() {
     for mut settings in [learned_items(), given_items()] {
-        settings.learning_rate = 5e-3;
+        settings.learning_rate = 2e-3;
         let mut learner = Learner::new(tilted(settings, Tilt::Fixed(2.0))).expect("valid settings");
         let mut numbers = Numbers::new(5);
         let mut losses = Vec::new();
@@ -56,7 +56,8 @@ fn the_critic_comes_to_prefer_what_ended_well() {
 #[test]
 fn its_gradient_is_that_of_the_squared_error() {
     for settings in [learned_items(), given_items()] {
-        // A step of Adam from nothing is the gradient's sign times the learning rate: compare the loss along it.
+        // A step of Adam from nothing is the gradient's sign times the critic's learning rate, which is three times the
+        // policy's: compare the loss along it.
         let mut learner = Learner::new(LearnerSettings {
             weight_decay: 0.0,
             learning_rate: 1e-4,
@@ -68,8 +69,8 @@ fn its_gradient_is_that_of_the_squared_error() {
         let first = loss(&mut learner);
         let before: Vec<Vec<f32>> = moments(&learner);
         let second = loss(&mut learner);
-        // first = (1 - beta_1) g, so the predicted fall is lr * sum |g|.
-        let slope: f64 = before.iter().flatten().map(|&m| f64::from(m.abs()) * 10.0).sum::<f64>() * 1e-4;
+        // first = (1 - beta_1) g, so the predicted fall is 3 lr * sum |g|.
+        let slope: f64 = before.iter().flatten().map(|&m| f64::from(m.abs()) * 10.0).sum::<f64>() * 3e-4;
         let fall = first.loss - second.loss;
         assert!(fall > 0.9 * slope && fall < 1.1 * slope, "fell by {fall}, the gradient says {slope}");
     }
