@@ -105,7 +105,7 @@ pub struct Toy {
 
 impl Default for Toy {
     fn default() -> Toy {
-        Toy { context: 8, hidden: 16, bend: 0.8, dimension: 10, delta: 0.5, reward_noise: 0.1, measure_seed: 999 }
+        Toy { context: 8, hidden: 16, bend: 0.7, dimension: 10, delta: 0.5, reward_noise: 0.1, measure_seed: 999 }
     }
 }
 
