@@ -129,3 +129,20 @@ fn what_belongs_to_the_other_world_is_refused() {
     let taste = SimulateSettings::new(RawSimulateSettings::default(), EventTime::FIRST).expect("the defaults");
     assert!(Cu1::new(taste).is_none());
 }
+
+/// Computed apart from this program, in Python, from the formulas of the problem.
+#[test]
+fn a_context_has_the_actions_that_its_formulas_give() {
+    let problem = Problem::at(&[0.3, -0.7, 1.1, 0.2, -0.4, 0.9]);
+    let close = |found: [f64; 2], expected: [f64; 2]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+    assert!(close(problem.positive_mean, [0.3497937225837176, 0.403423068196615]), "{problem:?}");
+    assert!(close(problem.best, [1.0200018933631512, 0.6054651623762327]), "{problem:?}");
+    assert!(close(problem.negative(), [-0.12892639940159212, 0.25910728663974514]), "{problem:?}");
+    let positives = [
+        [0.35924218543392916, 0.2506460417284169],
+        [0.27322882619872035, 0.5359670605472718],
+        [0.4834789769641481, 0.08140108215444497],
+        [0.2832249017380728, 0.7456780883563263],
+    ];
+    assert!(problem.positives().into_iter().zip(positives).all(|(a, b)| close(a, b)), "{:?}", problem.positives());
+}
