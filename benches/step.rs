@@ -16,9 +16,8 @@ use sluicebox::batch::{Actions, Batch};
 use sluicebox::learner::{Learner, LearnerSettings, PolicyKind, Sigma, Vectors};
 use sluicebox::policy::ItemVectors;
 
-// The product's allocator: glibc's default gives memory back between updates and fetches it again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// The product's allocator in the place of malloc: glibc's gives memory back between updates and fetches it again.
+use libmimalloc_sys as _;
 
 const ROWS: usize = 256;
 const WIDTHS: [usize; 4] = [64, 256, 256, 32];

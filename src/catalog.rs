@@ -6,17 +6,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::event::Id;
+
 /// Items known before the first event. The dimension is the same for all embeddings; 0 when there are none.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
-    ids: Vec<Box<str>>,
-    numbers: AHashMap<Box<str>, u32>,
+    ids: Vec<Id>,
+    numbers: AHashMap<Id, u32>,
     /// `[items, dimension]`, row-major.
     embeddings: Vec<f32>,
     dimension: usize,
@@ -57,7 +58,7 @@ impl Catalog {
     pub fn from_items(items: impl IntoIterator<Item = (String, Vec<f32>)>) -> Result<Catalog, String> {
         let mut catalog = Catalog::default();
         for (id, embedding) in items {
-            catalog.add(id.into_boxed_str(), &embedding)?;
+            catalog.add(id.into(), &embedding)?;
         }
         Ok(catalog)
     }
@@ -74,10 +75,10 @@ impl Catalog {
             Some(value) => numbers(value)
                 .ok_or_else(|| format!("{} (catalog.embedding) is not a list of finite numbers", fields.embedding))?,
         };
-        self.add(id.into_boxed_str(), &embedding)
+        self.add(id.into(), &embedding)
     }
 
-    fn add(&mut self, id: Box<str>, embedding: &[f32]) -> Result<(), String> {
+    fn add(&mut self, id: Id, embedding: &[f32]) -> Result<(), String> {
         if self.ids.is_empty() {
             self.dimension = embedding.len();
         } else if embedding.len() != self.dimension {
@@ -108,7 +109,7 @@ impl Catalog {
         self.dimension
     }
 
-    pub fn ids(&self) -> &[Box<str>] {
+    pub fn ids(&self) -> &[Id] {
         &self.ids
     }
 
@@ -153,8 +154,8 @@ fn numbers(value: &serde_json::Value) -> Option<Vec<f32>> {
 /// fixed capacity. What comes after that has no number and is not trained on.
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
-    ids: Vec<Arc<str>>,
-    numbers: AHashMap<Arc<str>, u32>,
+    ids: Vec<Id>,
+    numbers: AHashMap<Id, u32>,
     capacity: usize,
     /// Items that found no place.
     overflow: u64,
@@ -163,18 +164,18 @@ pub struct Vocabulary {
 /// What a checkpoint keeps of a vocabulary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VocabularyState {
-    pub ids: Vec<Arc<str>>,
+    pub ids: Vec<Id>,
     pub overflow: u64,
 }
 
 impl Vocabulary {
     pub fn new(catalog: &Catalog, capacity: usize) -> Vocabulary {
-        let state = VocabularyState { ids: catalog.ids.iter().map(|id| Arc::from(&**id)).collect(), overflow: 0 };
+        let state = VocabularyState { ids: catalog.ids.clone(), overflow: 0 };
         Vocabulary::restore(state, capacity)
     }
 
     pub fn restore(state: VocabularyState, capacity: usize) -> Vocabulary {
-        let numbers = state.ids.iter().zip(0..).map(|(id, number)| (Arc::clone(id), number)).collect();
+        let numbers = state.ids.iter().zip(0..).map(|(id, number)| (id.clone(), number)).collect();
         Vocabulary { ids: state.ids, numbers, capacity, overflow: state.overflow }
     }
 
@@ -192,8 +193,8 @@ impl Vocabulary {
             return None;
         }
         let number = u32::try_from(self.ids.len()).ok()?;
-        let id: Arc<str> = Arc::from(id);
-        self.ids.push(Arc::clone(&id));
+        let id = Id::from(id);
+        self.ids.push(id.clone());
         self.numbers.insert(id, number);
         Some(number)
     }
@@ -203,7 +204,7 @@ impl Vocabulary {
         self.numbers.get(id).copied()
     }
 
-    pub fn ids(&self) -> &[Arc<str>] {
+    pub fn ids(&self) -> &[Id] {
         &self.ids
     }
 

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::position::Place;
 use crate::time::EventTime;
 
+/// The id of a user, a session or an item, as the log writes it. Up to 23 bytes stand in place: an event, a step and a key
+/// of that usual size need no allocation for it, and comparing follows no pointer.
+pub type Id = smol_str::SmolStr;
+
 /// A decoded fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -25,9 +29,9 @@ pub enum EventKind {
 pub struct Interaction {
     /// `None` when the log has no event ids: such events are never duplicates of each other.
     pub id: Option<Fingerprint>,
-    pub user: Box<str>,
+    pub user: Id,
     /// `None` when the log has no session ids: then gaps alone divide a user's events.
-    pub session: Option<Box<str>>,
+    pub session: Option<Id>,
     pub body: Body,
 }
 
@@ -43,13 +47,13 @@ pub enum Body {
 pub struct Decision {
     /// What feedback names; `None` when feedback is joined by item.
     pub id: Option<Fingerprint>,
-    pub item: Box<str>,
+    pub item: Id,
     /// The shown item's embedding when the event itself carries it.
     pub embedding: Option<Box<[f32]>>,
     /// Context features, of the length that the settings name. All finite.
     pub context: Box<[f32]>,
     /// What could have been shown; `None` when anything could.
-    pub candidates: Option<Box<[Box<str>]>>,
+    pub candidates: Option<Box<[Id]>>,
     /// Probability under the behavior policy, in (0, 1].
     pub propensity: Option<f64>,
     /// Where on the page it was shown, 0 first; `None` when the mapping does not say. Only evaluation asks for it, and
@@ -75,7 +79,7 @@ pub struct Feedback {
 pub enum Target {
     Decision(Fingerprint),
     /// The session's latest decision that showed this item.
-    LatestItem(Box<str>),
+    LatestItem(Id),
 }
 
 /// A 128-bit fingerprint (XXH3) of an id: constant size whatever producers write.

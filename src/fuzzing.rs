@@ -14,7 +14,7 @@ use crate::checkpoint::modelled::ModelledDisk;
 use crate::checkpoint::{Disk, read_checkpoint, read_newest};
 use crate::decode::agreement::reads_quickly;
 use crate::decode::{Decoded, Decoder, Mapping};
-use crate::event::{Body, Decision, Event, EventKind, Feedback, Fingerprint, Interaction, Target};
+use crate::event::{Body, Decision, Event, EventKind, Feedback, Fingerprint, Id, Interaction, Target};
 use crate::pipeline::Intake;
 use crate::position::{Offset, Partition, Place};
 use crate::runtime::decode_state;
@@ -179,7 +179,7 @@ pub fn lanes(data: &[u8]) {
 }
 
 fn kind_of(who: i64, what: i64) -> EventKind {
-    let item: Box<str> = ["x", "y"][(what & 1) as usize].into();
+    let item: Id = ["x", "y"][(what & 1) as usize].into();
     let number = (what >> 1 & 3) as u128;
     let reward = (what >> 3 & 3) as f64 / 4.0;
     let body = match what >> 5 {

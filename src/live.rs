@@ -10,7 +10,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use serde::Serialize;
 
-use crate::event::{Body, Event, EventKind};
+use crate::event::{Body, Event, EventKind, Id};
 use crate::telemetry::declared;
 use crate::time::{EventTime, Span};
 use crate::trajectory::Step;
@@ -29,16 +29,16 @@ pub struct LiveSession {
 #[derive(Debug, Clone, Default)]
 struct Recent {
     /// Of the newest step; a step of another one begins anew.
-    session: Option<Box<str>>,
+    session: Option<Id>,
     steps: VecDeque<Step>,
 }
 
 /// The live sessions of at most `users_max` users; users beyond that are counted and not shown.
 #[derive(Debug)]
 pub struct Sessions {
-    by_user: DashMap<Box<str>, LiveSession, RandomState>,
+    by_user: DashMap<Id, LiveSession, RandomState>,
     /// Of the same users, at most `history_max` steps each.
-    recent: DashMap<Box<str>, Recent, RandomState>,
+    recent: DashMap<Id, Recent, RandomState>,
     history_max: usize,
     /// Kept beside the map: asking the map would lock each of its shards in turn.
     users: AtomicUsize,

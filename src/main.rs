@@ -2,11 +2,7 @@
 
 use std::process::ExitCode;
 
-/// glibc's allocator gives memory back to the system too eagerly for matrix products of this size.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// mimalloc's `mi_option_generic_collect`, for which its bindings have no name.
+/// `mi_option_generic_collect` of mimalloc, which stands in the place of `malloc`: its bindings have no name for it.
 const GENERIC_COLLECT: libmimalloc_sys::mi_option_t = 34;
 
 /// By default every 10,000th allocation that needs a new page goes through all pages of its thread. With a million open

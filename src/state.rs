@@ -23,6 +23,24 @@ pub enum Pooling {
     },
 }
 
+/// The state vectors of a trajectory's steps, in the order of the steps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct States {
+    /// `[steps, dimension]`, row-major.
+    values: Vec<f32>,
+    dimension: usize,
+}
+
+impl States {
+    pub fn get(&self, step: usize) -> Option<&[f32]> {
+        self.values.get(step * self.dimension..(step + 1) * self.dimension)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.dimension.max(1))
+    }
+}
+
 /// Builds state vectors; also the one place that says what embedding an item has.
 #[derive(Debug, Clone)]
 pub struct StateEncoder {
@@ -69,33 +87,39 @@ impl StateEncoder {
                 steps[..index.min(steps.len())].iter().map(|step| self.shown(step)).collect()
             }
         };
-        self.state_of(steps.get(index), &earlier)
-    }
-
-    /// The states of all steps; the same as [`StateEncoder::encode`] one by one, but every item is looked up once.
-    pub fn encode_all(&self, steps: &[Step]) -> Vec<Vec<f32>> {
-        let shown: Vec<Shown<'_>> = steps.iter().map(|step| self.shown(step)).collect();
-        (0..steps.len()).map(|index| self.state_of(steps.get(index), &shown[..index])).collect()
-    }
-
-    fn state_of(&self, step: Option<&Step>, earlier: &[Shown<'_>]) -> Vec<f32> {
         let mut state = Vec::with_capacity(self.dimension());
-        if let Some(step) = step {
-            state.extend_from_slice(&step.decision.context);
+        self.append(steps.get(index), &earlier, &mut state);
+        state
+    }
+
+    /// The states of all steps, in the place of what `states` held; the same as [`StateEncoder::encode`] one by one, but
+    /// every item is looked up once.
+    pub fn encode_all(&self, steps: &[Step], states: &mut States) {
+        let shown: Vec<Shown<'_>> = steps.iter().map(|step| self.shown(step)).collect();
+        states.dimension = self.dimension();
+        states.values.clear();
+        states.values.reserve(steps.len() * states.dimension);
+        for index in 0..steps.len() {
+            self.append(steps.get(index), &shown[..index], &mut states.values);
         }
-        state.resize(self.context_dimension, 0.0);
+    }
+
+    fn append(&self, step: Option<&Step>, earlier: &[Shown<'_>], into: &mut Vec<f32>) {
+        let start = into.len();
+        if let Some(step) = step {
+            into.extend_from_slice(&step.decision.context);
+        }
+        let history = start + self.context_dimension;
+        into.resize(history + self.history_dimension(), 0.0);
         let (length, decay) = match self.pooling {
             Pooling::None => (0, 1.0),
             Pooling::Mean { length } => (length, 1.0),
             Pooling::Decay { length, decay } => (length, decay),
         };
-        let start = state.len();
-        state.resize(start + self.history_dimension(), 0.0);
-        pool(earlier, length, decay, &mut state[start..]);
-        if state.is_empty() {
-            state.push(1.0);
+        pool(earlier, length, decay, &mut into[history..]);
+        if into.len() == start {
+            into.push(1.0);
         }
-        state
     }
 
     /// The vector that stands for an item in the history.
@@ -198,7 +222,11 @@ mod tests {
         assert_eq!(decay.encode(&steps, 2), [9.0, 1.0 / 3.0, 2.0 / 3.0]);
         for encoder in [&mean, &decay, &encoder(Pooling::None)] {
             let one_by_one: Vec<_> = (0..steps.len()).map(|index| encoder.encode(&steps, index)).collect();
-            assert_eq!(encoder.encode_all(&steps), one_by_one);
+            let mut states = States::default();
+            encoder.encode_all(&steps[1..], &mut states);
+            encoder.encode_all(&steps, &mut states);
+            assert!(states.iter().eq(&one_by_one));
+            assert_eq!((states.get(3), states.get(4)), (one_by_one.get(3).map(Vec::as_slice), None));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Decision;
+use crate::event::{Decision, Id};
 use crate::position::{Partition, Place};
 use crate::time::EventTime;
 
@@ -10,8 +10,8 @@ use crate::time::EventTime;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trajectory {
     pub key: ClosingKey,
-    pub user: Box<str>,
-    pub session: Option<Box<str>>,
+    pub user: Id,
+    pub session: Option<Id>,
     pub ending: Ending,
     /// Event time at which the list of decisions ended; not later than `key.time`, which waits for maturity.
     pub ended_at: EventTime,

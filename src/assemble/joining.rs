@@ -53,7 +53,7 @@ impl Lane {
         let Some((stored, visit)) = self.state.visits.get_mut(|stored| key.compare(stored)) else {
             let stored = key.to_key();
             self.open_session(&stored, step, event.id);
-            return self.grow(event, &stored);
+            return self.grow(event, &stored, 1);
         };
         if visit.has_seen(event.id) {
             return Fate::Duplicate;
@@ -62,14 +62,18 @@ impl Lane {
             return Fate::Late;
         }
         let stored = stored.clone();
-        match &mut Arc::make_mut(visit).open {
+        let steps = match &mut Arc::make_mut(visit).open {
             Some(session) => {
                 session.push(step, event.id);
                 self.session_bytes += bytes;
+                session.steps.len()
             }
-            None => self.open_session(&stored, step, event.id),
-        }
-        self.grow(event, &stored)
+            None => {
+                self.open_session(&stored, step, event.id);
+                1
+            }
+        };
+        self.grow(event, &stored, steps)
     }
 
     fn open_session(&mut self, key: &SessionKey, step: Step, id: Option<Fingerprint>) {
@@ -89,11 +93,10 @@ impl Lane {
         }
     }
 
-    /// What follows from a new step: feedback that came before it, and the limit of the length.
-    fn grow(&mut self, event: Occurrence, key: &SessionKey) -> Fate {
+    /// What follows from the step that is now the last of `steps`: feedback that came before it, and the limit of the length.
+    fn grow(&mut self, event: Occurrence, key: &SessionKey, steps: usize) -> Fate {
         self.join_parked(key);
-        let open = self.visit(key.borrowed()).and_then(|visit| visit.open.as_ref());
-        if open.is_some_and(|session| session.steps.len() as u64 >= u64::from(self.rules.max_steps)) {
+        if steps as u64 >= u64::from(self.rules.max_steps) {
             self.close(key.borrowed(), Ending::Length, event.time);
         }
         Fate::Applied

@@ -1,6 +1,6 @@
 //! The session in which a decision is about to be made, exactly as training will see it afterwards.
 
-use crate::event::{Body, Decision, Interaction};
+use crate::event::{Body, Decision, Id, Interaction};
 use crate::position::Place;
 use crate::time::EventTime;
 use crate::trajectory::Step;
@@ -13,8 +13,8 @@ use super::session::KeyRef;
 pub struct Pending {
     /// `None`: right after all that has been seen.
     pub time: Option<EventTime>,
-    pub user: Box<str>,
-    pub session: Option<Box<str>>,
+    pub user: Id,
+    pub session: Option<Id>,
     /// Its item is a placeholder.
     pub decision: Decision,
 }

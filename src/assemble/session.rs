@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::{Body, Fingerprint, Interaction, Target};
+use crate::event::{Body, Fingerprint, Id, Interaction, Target};
 use crate::position::Place;
 use crate::time::{EventTime, Span};
 use crate::trajectory::{Ending, Step};
@@ -16,8 +16,8 @@ use super::counters::Fate;
 /// A user and, where the log names it, one of the user's sessions. Ordered as text: ties between sessions go by it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct KeyText {
-    pub(crate) user: Box<str>,
-    pub(crate) session: Option<Box<str>>,
+    pub(crate) user: Id,
+    pub(crate) session: Option<Id>,
 }
 
 /// The text behind the hash of its user: neighbors in this order are one user's sessions, and comparing rarely follows

@@ -205,7 +205,7 @@ fn splitting(settings: &Settings) -> [u8; 32] {
 pub fn line_keys(decoder: &Decoder) -> impl for<'line> Fn(&'line [u8]) -> LineKey<'line> {
     move |line| {
         let key = decoder.key(None, Some(line));
-        LineKey { user: key.user.map(|user| Cow::Owned(user.into_string().into_bytes())), time: key.time }
+        LineKey { user: key.user.map(|user| Cow::Owned(user.as_bytes().to_vec())), time: key.time }
     }
 }
 

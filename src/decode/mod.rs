@@ -37,7 +37,7 @@ pub use request::Request;
 pub use sample::{Example, FirstError, RecordPlace, Sample, SampleReport};
 pub use source::{ContextSource, Literal, OneOrMany, Source};
 
-use crate::event::Event;
+use crate::event::{Event, Id};
 use crate::position::Offset;
 use crate::time::EventTime;
 
@@ -63,7 +63,7 @@ pub enum Decoded {
 /// What decides where a record belongs before its events matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordKey {
-    pub user: Option<Box<str>>,
+    pub user: Option<Id>,
     pub time: Option<EventTime>,
 }
 

@@ -9,8 +9,8 @@ use super::malformed::{Malformed, MalformedReason};
 use super::mapping::{KindName, Limits, Others};
 use super::plan::Plan;
 use super::scan::{Found, Scan, Slate};
-use super::value::{boxed, check_dimension, joined, not_a_time, outside_of_time, short, wrong_type};
-use crate::event::{Body, Decision, Event, EventKind, Feedback, Fingerprint, Interaction, Target};
+use super::value::{check_dimension, joined, not_a_time, outside_of_time, short, wrong_type};
+use crate::event::{Body, Decision, Event, EventKind, Feedback, Fingerprint, Id, Interaction, Target};
 use crate::position::{Offset, Place};
 use crate::time::EventTime;
 
@@ -86,8 +86,8 @@ impl<'s, 'de> Reader<'s, 'de> {
         }
     }
 
-    pub fn user(&self) -> Result<Box<str>, Malformed> {
-        self.id(&self.fields.user, 0).map(boxed)
+    pub fn user(&self) -> Result<Id, Malformed> {
+        self.id(&self.fields.user, 0).map(Id::from)
     }
 
     pub fn time(&self, timestamp: Option<i64>) -> Result<EventTime, Malformed> {
@@ -112,8 +112,8 @@ impl<'s, 'de> Reader<'s, 'de> {
         EventTime::new(millis).ok_or_else(|| outside_of_time(field.name, millis))
     }
 
-    pub fn session(&self) -> Result<Option<Box<str>>, Malformed> {
-        self.optional_id(self.fields.session.as_ref(), 0).map(|id| id.map(boxed))
+    pub fn session(&self) -> Result<Option<Id>, Malformed> {
+        self.optional_id(self.fields.session.as_ref(), 0).map(|id| id.map(Id::from))
     }
 
     fn event_id(&self) -> Result<Option<Fingerprint>, Malformed> {
@@ -154,7 +154,7 @@ impl<'s, 'de> Reader<'s, 'de> {
             propensity: self.propensity(fields, element)?,
             position: self.position(fields, element)?,
             reward: self.optional_number(fields.reward.as_ref(), element)?.unwrap_or(0.0),
-            item: boxed(item),
+            item: Id::from(item),
         })
     }
 
@@ -218,7 +218,7 @@ impl<'s, 'de> Reader<'s, 'de> {
         Ok(())
     }
 
-    fn candidates(&self, field: &Field, shown: &str, element: Element) -> Result<Option<Box<[Box<str>]>>, Malformed> {
+    fn candidates(&self, field: &Field, shown: &str, element: Element) -> Result<Option<Box<[Id]>>, Malformed> {
         let Some(candidates) = self.candidate_ids(field, element)? else { return Ok(None) };
         if !candidates.iter().any(|candidate| **candidate == *shown) {
             let detail = "the shown item is not among them";
@@ -228,7 +228,7 @@ impl<'s, 'de> Reader<'s, 'de> {
     }
 
     /// What could be shown, each item once.
-    pub(super) fn candidate_ids(&self, field: &Field, element: Element) -> Result<Option<Vec<Box<str>>>, Malformed> {
+    pub(super) fn candidate_ids(&self, field: &Field, element: Element) -> Result<Option<Vec<Id>>, Malformed> {
         let run = match self.find(field, element) {
             Found::Absent | Found::Null => return Ok(None),
             Found::Ids(run) => run,
@@ -238,7 +238,7 @@ impl<'s, 'de> Reader<'s, 'de> {
         let (mut seen, mut candidates) = (Seen::new(), Vec::with_capacity(ids.len()));
         for found in ids {
             let id = self.id_of(field, found)?;
-            candidates.push(Box::from(&*id));
+            candidates.push(Id::from(&*id));
             if !seen.insert(id) {
                 let detail = "an item is listed twice, which would double its probability";
                 return Err(Malformed::field(MalformedReason::BadCandidates, field.name, detail));
@@ -287,7 +287,7 @@ impl<'s, 'de> Reader<'s, 'de> {
         };
         let target = match &fields.target {
             TargetFields::Decision(id) => Target::Decision(self.required_joined_id(id)?),
-            TargetFields::LatestItem(item) => Target::LatestItem(self.id(item, 0).map(boxed)?),
+            TargetFields::LatestItem(item) => Target::LatestItem(self.id(item, 0)?.into()),
         };
         let is_final = ends || self.flag(fields.is_final.as_ref())?;
         Ok(Some(Feedback { target, reward, is_final }))

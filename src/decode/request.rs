@@ -5,16 +5,15 @@ use super::malformed::{Malformed, MalformedReason};
 use super::mapping::KindName;
 use super::read::Reader;
 use super::scan;
-use super::value::boxed;
-use crate::event::Decision;
+use crate::event::{Decision, Id};
 use crate::time::EventTime;
 
 /// What a recommender is asked. What is not known yet may be absent: the one who answers knows the session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     pub time: Option<EventTime>,
-    pub user: Option<Box<str>>,
-    pub session: Option<Box<str>>,
+    pub user: Option<Id>,
+    pub session: Option<Id>,
     /// With an empty item, and nothing that comes of showing one.
     pub decision: Decision,
 }
@@ -44,7 +43,7 @@ impl Reader<'_, '_> {
         };
         let decision = Decision {
             id: None,
-            item: boxed("".into()),
+            item: Id::default(),
             embedding: None,
             context: self.context(fields, 0)?,
             candidates: candidates.map(Vec::into_boxed_slice),

@@ -106,13 +106,6 @@ fn decimal(number: f64) -> String {
     (number + 0.0).to_string()
 }
 
-pub(super) fn boxed(text: Cow<'_, str>) -> Box<str> {
-    match text {
-        Cow::Borrowed(text) => text.into(),
-        Cow::Owned(text) => text.into_boxed_str(),
-    }
-}
-
 /// Each part with its length before it, so that no two lists of parts join to the same id.
 pub(super) fn joined(parts: &[Cow<'_, str>]) -> Fingerprint {
     let mut text = String::with_capacity(parts.iter().map(|part| part.len() + 8).sum());

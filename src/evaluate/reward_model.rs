@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use crate::event::Id;
 use crate::trajectory::Step;
 
 const PRIOR_REWARD: f64 = 1.0;
@@ -13,7 +14,7 @@ const PRIOR_SHOWN: f64 = 100.0;
 #[derive(Debug, Clone, Default)]
 pub struct RewardModel {
     /// By position, then item.
-    cells: HashMap<u32, HashMap<Box<str>, Cell>>,
+    cells: HashMap<u32, HashMap<Id, Cell>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

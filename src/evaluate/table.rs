@@ -12,6 +12,8 @@ use std::collections::HashMap;
 use csv::{ReaderBuilder, StringRecord, Trim};
 use thiserror::Error;
 
+use crate::event::Id;
+
 /// Rounded tables are still tables.
 const SUM_SLACK: f64 = 1e-3;
 
@@ -32,12 +34,12 @@ struct Keys {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Where {
     position: Option<u32>,
-    session: Option<Box<str>>,
+    session: Option<Id>,
     step: Option<u32>,
 }
 
 /// Item and probability, ordered by item.
-pub type Distribution = Vec<(Box<str>, f64)>;
+pub type Distribution = Vec<(Id, f64)>;
 
 /// A decision as a table knows it.
 #[derive(Debug, Clone, Copy)]
@@ -168,7 +170,7 @@ fn listed(
 ) -> Result<PolicyTable, TableError> {
     let keys =
         Keys { position: columns.position.is_some(), session: columns.session.is_some(), step: columns.step.is_some() };
-    let mut rows: HashMap<Where, HashMap<Box<str>, f64>> = HashMap::new();
+    let mut rows: HashMap<Where, HashMap<Id, f64>> = HashMap::new();
     for line in lines {
         let line = line?;
         let field = |column: usize| line.get(column).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Id;
 use crate::filter::{Judgement, Reason, Verdict};
 use crate::score::Scored;
 use crate::trajectory::{Ending, Trajectory};
@@ -11,8 +12,8 @@ use crate::trajectory::{Ending, Trajectory};
 pub struct Judged {
     /// Count of trajectories merged before this unit's.
     pub sequence: u64,
-    pub session: Option<Box<str>>,
-    pub user: Box<str>,
+    pub session: Option<Id>,
+    pub user: Id,
     pub partition: u32,
     pub first_offset: u64,
     pub last_offset: u64,

@@ -21,7 +21,7 @@ use crate::filter::{AdmittedStep, Buffer, BufferRules, BufferState, Filter, Filt
 use crate::merge::{Merge, MergeState, Merged};
 use crate::position::Partition;
 use crate::score::{NetworkFit, Scored, Scorer, ScorerState, Unit};
-use crate::state::StateEncoder;
+use crate::state::{StateEncoder, States};
 use crate::time::Span;
 use crate::trajectory::{ClosingKey, Step, Trajectory};
 use crate::validation::{self, Delay, Probe};
@@ -61,6 +61,8 @@ pub struct Pipeline {
     buffer: Buffer,
     critic: Option<CriticFeed>,
     totals: Totals,
+    /// Of the trajectory that is being judged.
+    states: States,
 }
 
 /// What handling produced, in order.
@@ -115,6 +117,7 @@ impl Pipeline {
             buffer: Buffer::new(rules.buffer.clone()),
             critic: rules.critic.clone().map(CriticFeed::new),
             totals: Totals::default(),
+            states: States::default(),
             rules,
             encoder,
             vocabulary,
@@ -139,6 +142,7 @@ impl Pipeline {
             critic: restored_critic(rules.critic.clone(), state.critic)?,
             vocabulary: Vocabulary::restore(state.vocabulary, vocabulary_capacity),
             totals: state.totals,
+            states: States::default(),
             rules,
             encoder,
             scorer,
@@ -216,7 +220,8 @@ impl Pipeline {
             self.count_expired(trajectory);
             return;
         }
-        let states = self.encoder.encode_all(&trajectory.steps);
+        let mut states = std::mem::take(&mut self.states);
+        self.encoder.encode_all(&trajectory.steps, &mut states);
         self.probe(trajectory, &states, &mut outputs.probes);
         self.feed_critic(trajectory, &states, outputs);
         for scored in self.scorer.score(trajectory, &states) {
@@ -232,17 +237,18 @@ impl Pipeline {
                 outputs.judged.push(Judged::new(sequence, trajectory, &scored, &judgement, kappa, batches_before));
             }
         }
+        self.states = states;
     }
 
     /// Before any step of the trajectory can be drawn into a batch.
-    fn probe(&self, trajectory: &Trajectory, states: &[Vec<f32>], probes: &mut Vec<Probe>) {
+    fn probe(&self, trajectory: &Trajectory, states: &States, probes: &mut Vec<Probe>) {
         let ClosingKey { partition, time: closed, .. } = trajectory.key;
-        for (step, state) in trajectory.steps.iter().zip(states) {
+        for (step, state) in trajectory.steps.iter().zip(states.iter()) {
             if validation::is_chosen(self.rules.probe_share, partition, step.place) {
                 probes.push(Probe {
                     batches_before: self.buffer.batches(),
                     critic_batches_before: self.critic.as_ref().map_or(0, CriticFeed::batches),
-                    state: state.as_slice().into(),
+                    state: state.into(),
                     action: self.known_action(step),
                     row: self.encoder.catalog.row(&step.decision.item),
                     propensity: step.decision.propensity,
@@ -275,35 +281,35 @@ impl Pipeline {
     }
 
     /// The critic sees all behavior, whatever becomes of it.
-    fn feed_critic(&mut self, trajectory: &Trajectory, states: &[Vec<f32>], outputs: &mut Outputs) {
+    fn feed_critic(&mut self, trajectory: &Trajectory, states: &States, outputs: &mut Outputs) {
         let Some(feed) = &mut self.critic else { return };
         let vocabulary = &mut self.vocabulary;
         let steps = trajectory
             .steps
             .iter()
-            .zip(states)
-            .filter_map(|(step, state)| Some((state.as_slice().into(), vocabulary.number(&step.decision.item)?)));
+            .zip(states.iter())
+            .filter_map(|(step, state)| Some((state.into(), vocabulary.number(&step.decision.item)?)));
         feed.observe(self.scorer.session_return(trajectory), steps, &mut outputs.critic_batches);
     }
 
     fn admit(
         &mut self,
         trajectory: &Trajectory,
-        states: &[Vec<f32>],
+        states: &States,
         scored: &Scored,
         weight: f64,
         cut: Option<&crate::window::Cut>,
         outputs: &mut Outputs,
     ) {
         let Some(score) = scored.score else { return };
-        let unit = trajectory.steps.iter().zip(states).skip(scored.first_step).take(scored.steps);
+        let unit = trajectory.steps.iter().zip(states.iter()).skip(scored.first_step).take(scored.steps);
         for (step, state) in unit {
             let Some(action) = self.action(step) else {
                 self.totals.steps_without_action += 1;
                 continue;
             };
             let propensity = step.decision.propensity.map(|propensity| propensity as f32);
-            let admitted = AdmittedStep { state: state.as_slice().into(), action, score, propensity };
+            let admitted = AdmittedStep { state: state.into(), action, score, propensity };
             self.buffer.admit(admitted, weight, cut, &mut outputs.batches);
         }
     }

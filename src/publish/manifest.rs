@@ -3,12 +3,12 @@
 //! Its last field is the BLAKE3 hash of the whole file with these digits written as zeros, as in the manifest of a
 //! checkpoint.
 
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Draft, Evaluation, Lineage, PublishError, Serving, StateShape};
 use crate::checkpoint::{Checksum, blank_checksum, checksum_holds, with_checksum};
+use crate::event::Id;
 use crate::policy::{Head, Policy};
 
 /// The format that this program writes, and the only one so far.
@@ -28,7 +28,7 @@ pub struct Manifest {
     pub lineage: Lineage,
     pub evaluation: Option<Evaluation>,
     /// Item ids by number.
-    pub items: Vec<Arc<str>>,
+    pub items: Vec<Id>,
     // Last, where the checksum rule looks for it.
     checksum: String,
 }

@@ -25,7 +25,6 @@ mod tensors;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +33,7 @@ pub use self::gate::Gate;
 pub use self::manifest::{FORMAT, Manifest, PolicyShape};
 pub use self::store::{MANIFEST, Outcome, POLICY, Publications, Published, read, resolve, write_to};
 use crate::checkpoint::SettingsDigests;
+use crate::event::Id;
 use crate::policy::Policy;
 use crate::position::{Partition, Position};
 use crate::state::{Pooling, StateEncoder};
@@ -45,7 +45,7 @@ pub struct Draft {
     pub version: u64,
     pub policy: Policy,
     /// Ids by number: what the policy chooses among.
-    pub items: Vec<Arc<str>>,
+    pub items: Vec<Id>,
     /// `[items, item dimension]`: the vectors that stand for the items in the history, or that a Gaussian policy
     /// chooses among. `None` where neither is asked for.
     pub item_embeddings: Option<Vec<f32>>,
@@ -199,7 +199,7 @@ impl Draft {
         Draft {
             version: 7,
             policy,
-            items: items.iter().copied().map(Arc::from).collect(),
+            items: items.iter().copied().map(Id::from).collect(),
             item_embeddings: None,
             state: StateShape::of(encoder),
             serving: Serving { temperature: 1.0, tilt: 0.0 },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::beginning::Restored;
 use super::content::{Content, Meta};
 use crate::checkpoint::{Facts, Sequence};
+use crate::event::Id;
 use crate::policy::{Head, ItemVectors, Policy};
 use crate::position::Position;
 use crate::publish::{Draft, Evaluation, Lineage, PublishError, Serving, StateShape};
@@ -74,9 +75,9 @@ impl PublishPlan {
     }
 
     /// The ids of what the policy chooses among. A vocabulary may know more items than have been learned from.
-    fn items(&self, policy: &Policy, content: &Content) -> Result<Vec<Arc<str>>, PublishError> {
+    fn items(&self, policy: &Policy, content: &Content) -> Result<Vec<Id>, PublishError> {
         match policy.head() {
-            Head::Gaussian { .. } => Ok(self.encoder.catalog.ids().iter().map(|id| Arc::from(&**id)).collect()),
+            Head::Gaussian { .. } => Ok(self.encoder.catalog.ids().to_vec()),
             Head::Learned { .. } | Head::Given { .. } => {
                 let (ids, vectors) = (&content.pipeline.vocabulary.ids, policy.items());
                 let named = ids.get(..vectors).ok_or(PublishError::Unnamed { vectors, names: ids.len() })?;
@@ -85,7 +86,7 @@ impl PublishPlan {
         }
     }
 
-    fn item_embeddings(&self, policy: &Policy, items: &[Arc<str>]) -> Option<Vec<f32>> {
+    fn item_embeddings(&self, policy: &Policy, items: &[Id]) -> Option<Vec<f32>> {
         let is_needed = matches!(policy.head(), Head::Gaussian { .. }) || self.encoder.pooling != Pooling::None;
         is_needed.then(|| items.iter().flat_map(|item| self.encoder.item_vector(item)).collect())
     }

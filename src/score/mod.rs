@@ -11,7 +11,7 @@ mod ridge;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::BaselineBatch;
-use crate::state::StateEncoder;
+use crate::state::{StateEncoder, States};
 use crate::trajectory::{Step, Trajectory};
 use crate::window::Score;
 pub use network::NetworkFit;
@@ -104,7 +104,7 @@ struct Spread {
 pub struct Scorer {
     rules: ScoreRules,
     state: ScorerState,
-    /// Samples that belong to the current generation and have not been added to it; empty between two trajectories.
+    /// Samples that belong to the current generation and have not been added to it. When they are makes no difference.
     fresh: Samples,
     /// Samples of a generation that has ended, until they are fetched.
     full: Option<BaselineBatch>,
@@ -142,7 +142,11 @@ impl Scorer {
         Scorer { rules, state, fresh: Samples::default(), full: None, network_dimension }
     }
 
-    pub fn snapshot(&self) -> ScorerState {
+    pub fn snapshot(&mut self) -> ScorerState {
+        self.state.current.add(&mut self.fresh);
+        if let Some(spread) = &mut self.state.spread {
+            spread.current.add(&mut spread.fresh);
+        }
         self.state.clone()
     }
 
@@ -183,7 +187,7 @@ impl Scorer {
     }
 
     /// Scores all units of a trajectory, in step order. `states` are its steps' state vectors.
-    pub fn score(&mut self, trajectory: &Trajectory, states: &[Vec<f32>]) -> Vec<Scored> {
+    pub fn score(&mut self, trajectory: &Trajectory, states: &States) -> Vec<Scored> {
         let rewards: Vec<f64> = trajectory.steps.iter().map(|step| self.clip(step.reward)).collect();
         let returns = returns_to_go(&rewards, self.discount());
         let scored = match self.rules.unit {
@@ -205,11 +209,6 @@ impl Scorer {
                 })
                 .collect(),
         };
-        // All at once: adding one sample costs a pass over all moments, and several share it.
-        self.state.current.add(&mut self.fresh);
-        if let Some(spread) = &mut self.state.spread {
-            spread.current.add(&mut spread.fresh);
-        }
         // A generation of the network's ends between two trajectories: there is the only place to wait.
         self.full = self.state.network.as_mut().and_then(|network| network.close(self.rules.generation));
         scored
@@ -222,7 +221,7 @@ impl Scorer {
     }
 
     /// Every unit gets the mean over the steps' advantages; there is none before all steps have one.
-    fn score_by_mean(&mut self, returns: &[f64], states: &[Vec<f32>]) -> Vec<Scored> {
+    fn score_by_mean(&mut self, returns: &[f64], states: &States) -> Vec<Scored> {
         let advantages = (0..returns.len()).map(|step| self.advantage_of(returns[step], states, step));
         let advantages: Vec<Option<f64>> = advantages.collect();
         let sum: Option<f64> = advantages.iter().copied().sum();
@@ -250,20 +249,25 @@ impl Scorer {
         self.rules.clip.map_or(reward, |(low, high)| reward.clamp(low, high))
     }
 
-    fn score_one(&mut self, value: f64, states: &[Vec<f32>], step: usize) -> Option<Score> {
+    fn score_one(&mut self, value: f64, states: &States, step: usize) -> Option<Score> {
         self.advantage_of(value, states, step).and_then(|score| Score::new(score as f32))
     }
 
     /// What a value comes to beside the baseline, which then learns of it.
-    fn advantage_of(&mut self, value: f64, states: &[Vec<f32>], step: usize) -> Option<f64> {
+    fn advantage_of(&mut self, value: f64, states: &States, step: usize) -> Option<f64> {
         let score = match (self.rules.kind, self.rules.baseline) {
             (ScoreKind::Return | ScoreKind::Reward, _)
             | (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::None) => Some(value),
             (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Mean | Baseline::Linear) => {
-                let state = states.get(step).map(Vec::as_slice).unwrap_or_default();
+                if self.fresh.are_many() {
+                    self.state.current.add(&mut self.fresh);
+                }
                 let features = match self.rules.baseline {
-                    Baseline::Linear => self.fresh.push(features(state, step), value),
-                    Baseline::None | Baseline::Mean | Baseline::Network => self.fresh.push([1.0], value),
+                    Baseline::Linear => {
+                        let state = states.get(step).unwrap_or_default();
+                        self.fresh.push(&step_features(step), state, value)
+                    }
+                    Baseline::None | Baseline::Mean | Baseline::Network => self.fresh.push(&[1.0], &[0.0; 0], value),
                 };
                 self.state.fit.as_ref().map(|fit| {
                     let left = value - fit.expected(features);
@@ -314,7 +318,10 @@ impl Spread {
     /// The deviation to be expected in a context, which learns of what the baseline has left there.
     fn of(&mut self, features: &[f64], left: f64, global: f64) -> f64 {
         let scale = self.fit.as_ref().map_or(global, |fit| deviation_of(fit.expected(features), global));
-        self.fresh.push(features.iter().copied(), left.abs());
+        if self.fresh.are_many() {
+            self.current.add(&mut self.fresh);
+        }
+        self.fresh.push(&[], features, left.abs());
         scale
     }
 
@@ -357,11 +364,11 @@ impl ScoreRules {
     }
 }
 
-/// Features of the linear baseline: known at the decision, not shown to the policy. Without the step number the filter would
-/// pick early steps (their returns-to-go are long) instead of good ones.
-fn features(state: &[f32], step: usize) -> impl Iterator<Item = f64> {
+/// Features of the linear baseline beside the state: known at the decision, not shown to the policy. Without the step number
+/// the filter would pick early steps (their returns-to-go are long) instead of good ones.
+fn step_features(step: usize) -> [f64; 3] {
     let number = step as f64;
-    [1.0, number, number.ln_1p()].into_iter().chain(state.iter().map(|value| f64::from(*value)))
+    [1.0, number, number.ln_1p()]
 }
 
 /// G_t = r_t + discount * G_{t+1}.

@@ -35,10 +35,19 @@ pub struct Fit {
 const SCALE_FLOOR: f64 = 1e-6;
 
 impl Samples {
-    /// Adds a sample, and answers its features.
-    pub fn push(&mut self, features: impl IntoIterator<Item = f64>, target: f64) -> &[f64] {
+    /// So many that adding them is more work than passing over all moments, and so few that they stay in the cache.
+    const MANY: usize = 64;
+
+    /// Whether it is time to add them.
+    pub fn are_many(&self) -> bool {
+        self.targets.len() >= Samples::MANY
+    }
+
+    /// Adds a sample of the features `first` and `rest`, and answers all of them.
+    pub fn push<T: Copy + Into<f64>>(&mut self, first: &[f64], rest: &[T], target: f64) -> &[f64] {
         let from = self.features.len();
-        self.features.extend(features);
+        self.features.extend_from_slice(first);
+        self.features.extend(rest.iter().map(|value| (*value).into()));
         let end = self.features.len();
         self.features.resize(end + PADDING, 0.0);
         self.targets.push(target);
@@ -251,7 +260,7 @@ mod tests {
 
     fn add(moments: &mut Moments, features: &[f64], target: f64) {
         let mut one = Samples::default();
-        one.push(features.iter().copied(), target);
+        one.push(&[], features, target);
         moments.add(&mut one);
     }
 
@@ -273,7 +282,7 @@ mod tests {
                         *sum = features[row].mul_add(features[column], *sum);
                     }
                 }
-                samples.push(features, target);
+                samples.push(&features[..1], &features[1..], target);
                 if sample % 5 == 4 {
                     moments.add(&mut samples);
                 }

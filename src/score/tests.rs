@@ -34,19 +34,27 @@ fn trajectory(rewards: &[f64]) -> Trajectory {
     }
 }
 
-fn scorer(rules: ScoreRules) -> Scorer {
+fn encoder() -> StateEncoder {
     let catalog = Arc::new(Catalog::default());
-    let encoder = StateEncoder { context_dimension: 1, pooling: Pooling::None, hashed_dimension: 0, catalog };
-    Scorer::new(rules, &encoder)
+    StateEncoder { context_dimension: 1, pooling: Pooling::None, hashed_dimension: 0, catalog }
+}
+
+fn scorer(rules: ScoreRules) -> Scorer {
+    Scorer::new(rules, &encoder())
 }
 
 fn rules(unit: Unit, kind: ScoreKind, baseline: Baseline) -> ScoreRules {
     ScoreRules { unit, kind, baseline, scale: Scale::Global, discount: 0.5, clip: None, generation: 4, ridge: 1e-6 }
 }
 
+fn scored(scorer: &mut Scorer, trajectory: &Trajectory) -> Vec<Scored> {
+    let mut states = States::default();
+    encoder().encode_all(&trajectory.steps, &mut states);
+    scorer.score(trajectory, &states)
+}
+
 fn scores(scorer: &mut Scorer, rewards: &[f64]) -> Vec<Option<f32>> {
-    let states = vec![vec![1.0]; rewards.len()];
-    scorer.score(&trajectory(rewards), &states).iter().map(|unit| unit.score.map(Score::value)).collect()
+    scored(scorer, &trajectory(rewards)).iter().map(|unit| unit.score.map(Score::value)).collect()
 }
 
 #[test]
@@ -179,9 +187,10 @@ fn a_spread_for_each_context_does_not_pick_the_noisy_ones() {
             let uniform = (noise >> 40) as f64 / (1u64 << 24) as f64 - 0.5;
             let is_noisy = round % 2 == 1;
             let (context, size) = if is_noisy { (1.0, 5.0) } else { (0.0, 1.0) };
-            let scored = scorer.score(&trajectory(&[10.0 + size * uniform]), &[vec![context]]);
+            let mut trajectory = trajectory(&[10.0 + size * uniform]);
+            trajectory.steps[0].decision.context = [context].into();
             found.extend(
-                scored.iter().filter_map(|unit| Some((unit.score?.value(), is_noisy))).filter(|_| round > 1_000),
+                scored(&mut scorer, &trajectory).iter().filter_map(|unit| Some((unit.score?.value(), is_noisy))).filter(|_| round > 1_000),
             );
         }
         found.sort_by(|left, right| right.0.total_cmp(&left.0));

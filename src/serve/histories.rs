@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::ServeError;
 use crate::assemble::{Lane, Pending, SessionRules};
 use crate::decode::{Decoder, Request};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Id};
 use crate::live;
 use crate::position::{Offset, Partition, Place};
 use crate::state::StateEncoder;
@@ -30,14 +30,14 @@ pub struct Histories {
 pub struct Situation {
     pub state: Vec<f32>,
     /// What can be shown; `None` when anything can.
-    pub candidates: Option<Box<[Box<str>]>>,
+    pub candidates: Option<Box<[Id]>>,
 }
 
 #[derive(Debug)]
 struct Sessions {
-    by_name: HashMap<Box<str>, History>,
+    by_name: HashMap<Id, History>,
     /// Names by when they were last used.
-    by_use: BTreeMap<u64, Box<str>>,
+    by_use: BTreeMap<u64, Id>,
     uses: u64,
     sessions_max: usize,
 }
@@ -54,8 +54,8 @@ struct History {
 
 #[derive(Debug, Clone)]
 struct Owner {
-    user: Box<str>,
-    session: Option<Box<str>>,
+    user: Id,
+    session: Option<Id>,
 }
 
 impl Histories {

@@ -9,12 +9,12 @@
 //! `events` are the raw events of this session since its last line, as they stand in the topic; `decision` is the raw
 //! event of the decision to be made, without item and propensity. Without `session`, `events` is the whole history.
 
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Choice, Draw, Histories, Recommender, ServeError};
+use crate::event::Id;
 use crate::live::Sessions;
 
 /// A line as it is asked.
@@ -45,7 +45,7 @@ pub enum Asking<'a> {
 /// A line as it is answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
-    pub items: Vec<Arc<str>>,
+    pub items: Vec<Id>,
     pub scores: Vec<f32>,
     pub propensities: Vec<f64>,
     pub policy_version: u64,

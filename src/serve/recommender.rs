@@ -2,12 +2,12 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{ServeError, Situation, UnfitError};
+use crate::event::Id;
 use crate::policy::{Head, Policy};
 use crate::publish::{Draft, Publication, StateShape};
 
@@ -15,8 +15,8 @@ use crate::publish::{Draft, Publication, StateShape};
 #[derive(Debug)]
 pub struct Recommender {
     policy: Policy,
-    items: Vec<Arc<str>>,
-    numbers: HashMap<Arc<str>, u32>,
+    items: Vec<Id>,
+    numbers: HashMap<Id, u32>,
     /// `[items, dimension]`, for a Gaussian policy.
     embeddings: Vec<f32>,
     temperature: f64,
@@ -25,7 +25,7 @@ pub struct Recommender {
 
 /// What a policy chooses among.
 struct Items {
-    ids: Vec<Arc<str>>,
+    ids: Vec<Id>,
     dimension: usize,
     /// `[ids, dimension]`.
     embeddings: Option<Vec<f32>>,
@@ -34,7 +34,7 @@ struct Items {
 /// One item of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    pub item: Arc<str>,
+    pub item: Id,
     /// What the policy prefers it by, before the temperature: greater is better.
     pub score: f32,
     /// Its probability as the first choice under the served distribution, over all that could be shown.
@@ -92,7 +92,7 @@ impl Recommender {
             Head::Gaussian { .. } => items.embeddings.unwrap_or_default(),
             Head::Learned { .. } | Head::Given { .. } => Vec::new(),
         };
-        let numbers = items.ids.iter().zip(0..).map(|(id, number)| (Arc::clone(id), number)).collect();
+        let numbers = items.ids.iter().zip(0..).map(|(id, number)| (id.clone(), number)).collect();
         Ok(Recommender { policy, items: items.ids, numbers, embeddings, temperature, version })
     }
 
@@ -129,13 +129,13 @@ impl Recommender {
         let choice = |at: usize| {
             let number = numbers.as_ref().map_or(at, |numbers| numbers[at] as usize);
             let propensity = log_propensities[at].exp();
-            Choice { item: Arc::clone(&self.items[number]), score: preferences[at], propensity }
+            Choice { item: self.items[number].clone(), score: preferences[at], propensity }
         };
         Ok(order.into_iter().map(choice).collect())
     }
 
     /// The numbers of the candidates that the policy knows; it says nothing about the others.
-    fn known(&self, candidates: &[Box<str>]) -> Result<Vec<u32>, ServeError> {
+    fn known(&self, candidates: &[Id]) -> Result<Vec<u32>, ServeError> {
         let known: Vec<u32> = candidates.iter().filter_map(|id| self.numbers.get(&**id).copied()).collect();
         if known.is_empty() { Err(ServeError::NoCandidate(candidates.len())) } else { Ok(known) }
     }

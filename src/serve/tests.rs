@@ -84,7 +84,7 @@ fn trained(
     closed.sort_by_key(|trajectory| trajectory.steps[0].time);
     let mut states: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
     for trajectory in &closed {
-        let session = trajectory.session.clone().unwrap_or_default().into_string();
+        let session = trajectory.session.as_deref().unwrap_or_default().to_owned();
         let steps = 0..trajectory.steps.len();
         states.entry(session).or_default().extend(steps.map(|index| encoder.encode(&trajectory.steps, index)));
     }

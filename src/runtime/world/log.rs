@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::dice::Dice;
 use super::setup::Setup;
-use crate::event::{Body, Decision, Event, EventKind, Feedback, Fingerprint, Interaction, Target};
+use crate::event::{Body, Decision, Event, EventKind, Feedback, Fingerprint, Id, Interaction, Target};
 use crate::position::{Offset, Partition, Place};
 use crate::time::EventTime;
 
@@ -105,7 +105,7 @@ impl Writer {
     }
 
     fn body(&self, dice: &mut Dice) -> Body {
-        let item: Box<str> = dice.pick(&["x", "y", "z"]).into();
+        let item: Id = dice.pick(&["x", "y", "z"]).into();
         let decision_id = Fingerprint::of(&dice.below(8).to_string());
         let reward = dice.between(-3, 6) as f64 / 8.0;
         match dice.below(20) {
