@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use pulp::Arch;
+
 use crate::catalog::Catalog;
 use crate::trajectory::Step;
 
@@ -116,7 +118,7 @@ impl StateEncoder {
             Pooling::Mean { length } => (length, 1.0),
             Pooling::Decay { length, decay } => (length, decay),
         };
-        pool(earlier, length, decay, &mut into[history..]);
+        Arch::new().dispatch(|| pool(earlier, length, decay, &mut into[history..]));
         if into.len() == start {
             into.push(1.0);
         }
@@ -153,6 +155,8 @@ enum Shown<'a> {
     Nothing,
 }
 
+/// Inlined into code for the widest registers there are: every sum keeps its order, so the bits are the same on all.
+#[inline(always)]
 fn pool(earlier: &[Shown<'_>], length: usize, decay: f32, sum: &mut [f32]) {
     let (mut weight, mut total) = (1.0f32, 0.0f32);
     for shown in earlier.iter().rev().take(length) {

@@ -159,8 +159,8 @@ impl Lane {
         counters.steps += session.steps.len() as u64;
         out.push(Trajectory {
             key: ClosingKey { time: at, partition: self.state.partition, sequence: counters.trajectories },
-            user: key.user.into(),
-            session: key.session.map(Into::into),
+            user: key.user.clone(),
+            session: key.session.cloned(),
             ending,
             ended_at,
             first: session.first,

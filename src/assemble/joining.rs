@@ -27,10 +27,10 @@ impl Lane {
         let Interaction { id, user, session, body } = interaction;
         let event = Occurrence { time, place, id };
         match body {
-            Body::Decision(decision) => self.decide(event, KeyRef::new(&user, session.as_deref()), decision),
-            Body::SessionEnd => self.end_session(event, KeyRef::new(&user, session.as_deref())),
+            Body::Decision(decision) => self.decide(event, KeyRef::new(&user, session.as_ref()), decision),
+            Body::SessionEnd => self.end_session(event, KeyRef::new(&user, session.as_ref())),
             Body::Feedback(feedback) => {
-                let key = KeyRef::new(&user, session.as_deref());
+                let key = KeyRef::new(&user, session.as_ref());
                 match self.find_step(key, &feedback.target) {
                     Some(found) => self.join(&found, event, &feedback),
                     None => {
@@ -53,7 +53,7 @@ impl Lane {
         let Some((stored, visit)) = self.state.visits.get_mut(|stored| key.compare(stored)) else {
             let stored = key.to_key();
             self.open_session(&stored, step, event.id);
-            return self.grow(event, &stored, 1);
+            return self.grow(event, key, 1);
         };
         if visit.has_seen(event.id) {
             return Fate::Duplicate;
@@ -61,7 +61,6 @@ impl Lane {
         if key.session.is_some() && visit.is_ended(event.time) {
             return Fate::Late;
         }
-        let stored = stored.clone();
         let steps = match &mut Arc::make_mut(visit).open {
             Some(session) => {
                 session.push(step, event.id);
@@ -69,11 +68,12 @@ impl Lane {
                 session.steps.len()
             }
             None => {
+                let stored = stored.clone();
                 self.open_session(&stored, step, event.id);
                 1
             }
         };
-        self.grow(event, &stored, steps)
+        self.grow(event, key, steps)
     }
 
     fn open_session(&mut self, key: &SessionKey, step: Step, id: Option<Fingerprint>) {
@@ -94,10 +94,10 @@ impl Lane {
     }
 
     /// What follows from the step that is now the last of `steps`: feedback that came before it, and the limit of the length.
-    fn grow(&mut self, event: Occurrence, key: &SessionKey, steps: usize) -> Fate {
+    fn grow(&mut self, event: Occurrence, key: KeyRef<'_>, steps: usize) -> Fate {
         self.join_parked(key);
         if steps as u64 >= u64::from(self.rules.max_steps) {
-            self.close(key.borrowed(), Ending::Length, event.time);
+            self.close(key, Ending::Length, event.time);
         }
         Fate::Applied
     }
@@ -182,26 +182,24 @@ impl Lane {
     }
 
     /// Gives the newest step of the open session under `key` what came for it too early.
-    fn join_parked(&mut self, key: &SessionKey) {
+    fn join_parked(&mut self, key: KeyRef<'_>) {
         if self.state.parked.is_empty() {
             return;
         }
-        let Some(session) = self.visit(key.borrowed()).and_then(|visit| visit.open.as_ref()) else { return };
+        let Some(session) = self.visit(key).and_then(|visit| visit.open.as_ref()) else { return };
         let (Some(step), Some(index)) = (session.steps.last(), session.steps.len().checked_sub(1)) else { return };
         let opened = session.opened();
-        let key_ref = key.borrowed();
-        let of_user =
-            (key_ref.hash, EventTime::START, Place { offset: crate::position::Offset::from_count(0), index: 0 });
+        let of_user = (key.hash, EventTime::START, Place { offset: crate::position::Offset::from_count(0), index: 0 });
         let parked = self.state.parked.iter_from(|stored| stored.cmp(&of_user));
-        let parked = parked.take_while(|((hash, _, _), _)| *hash == key_ref.hash).take(SEARCHED_MAX);
-        let matching = parked.filter(|(_, parked)| answers(parked, key_ref, step)).map(|(place, _)| *place);
+        let parked = parked.take_while(|((hash, _, _), _)| *hash == key.hash).take(SEARCHED_MAX);
+        let matching = parked.filter(|(_, parked)| answers(parked, key, step)).map(|(place, _)| *place);
         for place in matching.collect::<Vec<_>>() {
             let Some((_, parked)) = self.state.parked.remove(|stored| stored.cmp(&place)) else { continue };
             let (hash, time, place) = place;
             self.agenda.parked.remove(&(time, place, hash));
             self.state.counters.parked -= 1;
             let event = Occurrence { time, place, id: parked.interaction.id };
-            let found = Found { key: key.clone(), opened, step: index };
+            let found = Found { key: key.to_key(), opened, step: index };
             let fate = match &parked.interaction.body {
                 Body::Feedback(feedback) => self.join(&found, event, feedback),
                 Body::Decision(_) | Body::SessionEnd => Fate::Orphan,
@@ -217,7 +215,7 @@ fn answers(parked: &Parked, key: KeyRef<'_>, step: &Step) -> bool {
     let Body::Feedback(feedback) = body else { return false };
     let is_named = match &feedback.target {
         Target::Decision(_) => true,
-        Target::LatestItem(_) => session.is_none() || session.as_deref() == key.session,
+        Target::LatestItem(_) => session.is_none() || session.as_ref() == key.session,
     };
-    **user == *key.user && is_named && step_answers(step, &feedback.target)
+    user == key.user && is_named && step_answers(step, &feedback.target)
 }

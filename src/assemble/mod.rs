@@ -14,6 +14,7 @@ mod agenda;
 mod chunks;
 mod closing;
 mod counters;
+mod ids;
 mod joining;
 mod preview;
 mod rules;
@@ -34,7 +35,6 @@ use crate::trajectory::Trajectory;
 use agenda::Agenda;
 use counters::Fate;
 use session::{footprint, hash_of};
-use watermark::Claim;
 
 pub(crate) use chunks::Chunks;
 pub use counters::{ClosedSessions, Imbalance, LaneCounters};
@@ -66,12 +66,11 @@ impl Lane {
     pub fn observe(&mut self, event: Event, out: &mut Vec<Trajectory>) {
         let before = self.watermark();
         self.state.counters.events += 1;
-        let user = match &event.kind {
+        let user = || match &event.kind {
             EventKind::Watermark => None,
             EventKind::Interaction(interaction) => Some(hash_of(&interaction.user)),
         };
-        let claim = Claim { time: event.time, offset: event.place.offset, user };
-        let is_jump = self.state.watermark.observe(claim, &self.rules);
+        let is_jump = self.state.watermark.observe(event.time, event.place.offset, user, &self.rules);
         self.state.counters.jumps += u64::from(is_jump);
         match event.kind {
             EventKind::Watermark => self.state.counters.count(Fate::Applied),

@@ -42,7 +42,7 @@ impl Lane {
             body: Body::Decision(decision.clone()),
         };
         lane.handle(time, place, interaction);
-        let found = lane.visit(KeyRef::new(&user, session.as_deref())).and_then(|visit| {
+        let found = lane.visit(KeyRef::new(&user, session.as_ref())).and_then(|visit| {
             visit.sessions().find_map(|session| {
                 let last = session.steps.iter().rposition(|step| step.place == place)?;
                 Some(session.steps[..=last].to_vec())

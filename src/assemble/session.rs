@@ -12,6 +12,7 @@ use crate::time::{EventTime, Span};
 use crate::trajectory::{Ending, Step};
 
 use super::counters::Fate;
+use super::ids::Ids;
 
 /// A user and, where the log names it, one of the user's sessions. Ordered as text: ties between sessions go by it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub(crate) struct KeyText {
 
 /// The text behind the hash of its user: neighbors in this order are one user's sessions, and comparing rarely follows
 /// the pointer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionKey {
     hash: u64,
     text: Arc<KeyText>,
@@ -32,8 +33,8 @@ pub(crate) struct SessionKey {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyRef<'a> {
     pub(crate) hash: u64,
-    pub(crate) user: &'a str,
-    pub(crate) session: Option<&'a str>,
+    pub(crate) user: &'a Id,
+    pub(crate) session: Option<&'a Id>,
 }
 
 /// All that is known of one key: at most one open session, those that wait for rewards, and the memory of emitted ones.
@@ -53,7 +54,7 @@ pub(crate) struct Session {
     /// Indices of the steps that have seen their final feedback.
     pub(crate) finals: BTreeSet<u32>,
     /// Ids of the events that were applied.
-    pub(crate) seen: BTreeSet<Fingerprint>,
+    pub(crate) seen: Ids,
     /// Event time of the latest event that was applied.
     pub(crate) last_activity: EventTime,
     /// The least and the greatest place of the events that were applied.
@@ -114,20 +115,29 @@ impl SessionKey {
     pub(crate) fn text(&self) -> &Arc<KeyText> {
         &self.text
     }
+}
 
-    pub(crate) fn borrowed(&self) -> KeyRef<'_> {
-        KeyRef { hash: self.hash, user: &self.text.user, session: self.text.session.as_deref() }
+impl Ord for SessionKey {
+    fn cmp(&self, other: &SessionKey) -> Ordering {
+        let is_same = Arc::ptr_eq(&self.text, &other.text);
+        if is_same { Ordering::Equal } else { self.hash.cmp(&other.hash).then_with(|| self.text.cmp(&other.text)) }
+    }
+}
+
+impl PartialOrd for SessionKey {
+    fn partial_cmp(&self, other: &SessionKey) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl KeyText {
     pub(crate) fn borrowed(&self) -> KeyRef<'_> {
-        KeyRef { hash: hash_of(&self.user), user: &self.user, session: self.session.as_deref() }
+        KeyRef::new(&self.user, self.session.as_ref())
     }
 }
 
 impl<'a> KeyRef<'a> {
-    pub(crate) fn new(user: &'a str, session: Option<&'a str>) -> KeyRef<'a> {
+    pub(crate) fn new(user: &'a Id, session: Option<&'a Id>) -> KeyRef<'a> {
         KeyRef { hash: hash_of(user), user, session }
     }
 
@@ -137,19 +147,20 @@ impl<'a> KeyRef<'a> {
     }
 
     pub(crate) fn to_key(self) -> SessionKey {
-        let text = KeyText { user: self.user.into(), session: self.session.map(Into::into) };
+        let text = KeyText { user: self.user.clone(), session: self.session.cloned() };
         SessionKey { hash: self.hash, text: Arc::new(text) }
     }
 
     pub(crate) fn is_user_of(self, key: &SessionKey) -> bool {
-        key.hash == self.hash && *key.text.user == *self.user
+        key.hash == self.hash && key.text.user == *self.user
     }
 
     /// How `stored` is ordered relative to this key.
     pub(crate) fn compare(self, stored: &SessionKey) -> Ordering {
         stored.hash.cmp(&self.hash).then_with(|| {
-            let stored = (&*stored.text.user, stored.text.session.as_deref());
-            stored.cmp(&(self.user, self.session))
+            let stored = (&stored.text.user, stored.text.session.as_ref());
+            // Short ids are equal in two comparisons of registers; which of two comes first is rarely asked.
+            if stored == (self.user, self.session) { Ordering::Equal } else { stored.cmp(&(self.user, self.session)) }
         })
     }
 }
@@ -224,7 +235,7 @@ impl Session {
     }
 
     pub(crate) fn has_seen(&self, id: Option<Fingerprint>) -> bool {
-        id.is_some_and(|id| self.seen.contains(&id))
+        id.is_some_and(|id| self.seen.contains(id))
     }
 
     /// The latest step that the feedback can mean.
@@ -237,7 +248,9 @@ impl Session {
         self.last_activity = self.last_activity.max(event.time);
         self.first = self.first.min(event.place);
         self.last = self.last.max(event.place);
-        self.seen.extend(event.id);
+        if let Some(id) = event.id {
+            self.seen.insert(id);
+        }
     }
 
     /// Adds a feedback to the step at `index`, unless it was seen before or came after the final one.

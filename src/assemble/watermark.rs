@@ -28,11 +28,11 @@ pub(crate) struct Watermark {
 
 /// What one record says about the time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Claim {
-    pub(crate) time: EventTime,
-    pub(crate) offset: Offset,
+struct Claim {
+    time: EventTime,
+    offset: Offset,
     /// Hash of the user; `None` for a record of no user.
-    pub(crate) user: Option<u64>,
+    user: Option<u64>,
 }
 
 impl Watermark {
@@ -57,23 +57,30 @@ impl Watermark {
         self.greatest.unwrap_or(EventTime::START)
     }
 
-    /// Takes note of a record's time. True if it lies too far ahead of what was believed so far.
-    pub(crate) fn observe(&mut self, claim: Claim, rules: &SessionRules) -> bool {
+    /// Takes note of a record's time. True if it lies too far ahead of what was believed so far. Whose record it is only
+    /// matters then: `user` is the user's hash.
+    pub(crate) fn observe(
+        &mut self,
+        time: EventTime,
+        offset: Offset,
+        user: impl FnOnce() -> Option<u64>,
+        rules: &SessionRules,
+    ) -> bool {
         if let Some(greatest) = self.greatest
-            && claim.time <= greatest.plus(rules.jump_max)
+            && time <= greatest.plus(rules.jump_max)
         {
             self.claims.clear();
-            self.greatest = Some(greatest.max(claim.time));
+            self.greatest = Some(greatest.max(time));
             return false;
         }
         let is_jump = self.greatest.is_some();
         // The events that one record fans out to share its clock: they are one claim.
-        if self.claims.last().is_none_or(|last| last.offset != claim.offset) {
+        if self.claims.last().is_none_or(|last| last.offset != offset) {
             if self.claims.len() == CLAIMS_MAX {
                 self.claims.remove(0);
             }
-            self.claims.push(claim);
-            self.believe_claims(claim.time, rules.jump_max);
+            self.claims.push(Claim { time, offset, user: user() });
+            self.believe_claims(time, rules.jump_max);
         }
         is_jump
     }

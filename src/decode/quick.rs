@@ -139,12 +139,15 @@ impl<'p, 'de> Walk<'p, 'de> {
         self.skip_space();
         if !self.take(b']') {
             loop {
-                // Most of what a log holds are features: they take a shorter way still.
-                if indexed.is_none() && collect == Collect::Numbers && self.is_at_number() {
-                    let number = match self.short_number() {
-                        Some(number) => number,
-                        None => self.number()?.value(),
-                    };
+                // Most of what a log holds are features: they take a shorter way still, tried without asking whether a number
+                // begins here, because whether that is a digit or a sign cannot be foreseen.
+                if indexed.is_none()
+                    && collect == Collect::Numbers
+                    && let Some(number) = self.short_number()
+                {
+                    self.scan.numbers.push(number);
+                } else if indexed.is_none() && collect == Collect::Numbers && self.is_at_number() {
+                    let number = self.number()?.value();
                     self.scan.numbers.push(number);
                 } else {
                     let node = indexed.and_then(|node| self.plan.element(node, index));
@@ -300,7 +303,8 @@ impl<'p, 'de> Walk<'p, 'de> {
         self.at = at;
         // Exact, as below.
         let magnitude = (f64::from(whole) * POWERS[count] + fraction as f64) / POWERS[count];
-        Some(if is_negative { -magnitude } else { magnitude })
+        // The sign's bit, without a branch.
+        Some(f64::from_bits(magnitude.to_bits() | u64::from(is_negative) << 63))
     }
 
     #[inline]

@@ -207,15 +207,15 @@ impl<'s, 'de> Reader<'s, 'de> {
                 &one[..]
             }
         };
-        for number in numbers {
-            let narrow = *number as f32;
-            if !narrow.is_finite() {
+        let start = into.len();
+        into.extend(numbers.iter().map(|number| *number as f32));
+        match numbers.iter().zip(&into[start..]).find(|(_, narrow)| !narrow.is_finite()) {
+            None => Ok(()),
+            Some((number, _)) => {
                 let detail = format!("{number:e} does not fit in 32 bits");
-                return Err(Malformed::field(MalformedReason::NumberOutOfRange, field.name, detail));
+                Err(Malformed::field(MalformedReason::NumberOutOfRange, field.name, detail))
             }
-            into.push(narrow);
         }
-        Ok(())
     }
 
     fn candidates(&self, field: &Field, shown: &str, element: Element) -> Result<Option<Box<[Id]>>, Malformed> {

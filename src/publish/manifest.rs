@@ -3,7 +3,6 @@
 //! Its last field is the BLAKE3 hash of the whole file with these digits written as zeros, as in the manifest of a
 //! checkpoint.
 
-
 use serde::{Deserialize, Serialize};
 
 use super::{Draft, Evaluation, Lineage, PublishError, Serving, StateShape};

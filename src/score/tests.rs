@@ -190,7 +190,10 @@ fn a_spread_for_each_context_does_not_pick_the_noisy_ones() {
             let mut trajectory = trajectory(&[10.0 + size * uniform]);
             trajectory.steps[0].decision.context = [context].into();
             found.extend(
-                scored(&mut scorer, &trajectory).iter().filter_map(|unit| Some((unit.score?.value(), is_noisy))).filter(|_| round > 1_000),
+                scored(&mut scorer, &trajectory)
+                    .iter()
+                    .filter_map(|unit| Some((unit.score?.value(), is_noisy)))
+                    .filter(|_| round > 1_000),
             );
         }
         found.sort_by(|left, right| right.0.total_cmp(&left.0));

@@ -9,7 +9,6 @@
 //! `events` are the raw events of this session since its last line, as they stand in the topic; `decision` is the raw
 //! event of the decision to be made, without item and propensity. Without `session`, `events` is the whole history.
 
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
