@@ -134,6 +134,7 @@ impl<'p, 'de> Walk<'p, 'de> {
             self.scan.numbers.reserve(self.plan.numbers_expected);
         }
         let indexed = place.node.filter(|node| node.has_indexes);
+        let are_features = indexed.is_none() && collect == Collect::Numbers;
         let (mut index, mut all_wanted) = (0, true);
         self.at += 1;
         self.skip_space();
@@ -141,12 +142,9 @@ impl<'p, 'de> Walk<'p, 'de> {
             loop {
                 // Most of what a log holds are features: they take a shorter way still, tried without asking whether a number
                 // begins here, because whether that is a digit or a sign cannot be foreseen.
-                if indexed.is_none()
-                    && collect == Collect::Numbers
-                    && let Some(number) = self.short_number()
-                {
+                if are_features && let Some(number) = self.short_number() {
                     self.scan.numbers.push(number);
-                } else if indexed.is_none() && collect == Collect::Numbers && self.is_at_number() {
+                } else if are_features && self.is_at_number() {
                     let number = self.number()?.value();
                     self.scan.numbers.push(number);
                 } else {

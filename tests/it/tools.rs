@@ -403,3 +403,15 @@ fn a_small_bench_measures_every_stage_in_the_shape_that_it_promises() {
     assert_eq!(report["checkpoint"]["open_sessions"], 2_000);
     assert!(report["window"]["ns_per_op"].as_f64() < report["window"]["sorted_vec_ns"].as_f64(), "{report:#}");
 }
+
+/// Linking decides whether it does, and a program whose malloc is another one only runs slower.
+#[cfg(target_os = "linux")]
+#[test]
+fn mimalloc_stands_in_the_place_of_malloc() {
+    let output = sluicebox(["config", "schema"]).env("MIMALLOC_SHOW_STATS", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let pages = said.lines().find_map(|line| line.trim().strip_prefix("pages     :"));
+    // Peak, total, current. Without it mimalloc is there and has nothing to do.
+    let total = pages.and_then(|figures| figures.split_whitespace().nth(1)?.parse::<u32>().ok());
+    assert!(total.is_some_and(|total| total > 10), "{said}");
+}
