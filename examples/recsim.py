@@ -3,10 +3,12 @@
 
     recsim.py log --decisions 127000 --seed 1 --labels labels.csv > log.jsonl    # by a mixture of policies
     recsim.py play --policy DIR --config FILE [--sample] --users 200 --seed 1    # returns of a published policy
+    recsim.py play --package ...                                                 # the same in Google's own package
     recsim.py likelihood --policy DIR --config FILE --log FILE --labels FILE     # of a log's decisions, by who made them
     recsim.py batch --log FILE --objective top|awr --seed 1                      # what it is compared with, trained in batch
 
-`play` and `likelihood` ask `sluicebox recommend --stdin`, event by event, as a service would. Needs numpy. The world is
+`play` and `likelihood` ask `sluicebox recommend --stdin`, event by event, as a service would. Needs numpy; `--package` needs
+`pip install 'numpy<2' gym==0.26.2 absl-py six && pip install --no-deps recsim==0.2.4`, neither Dopamine nor TensorFlow. The world is
 the one of RecSim 0.2.4 (Google, Apache-2.0) with a slate of one item, written anew from its description: a user has 20
 interests in [-1, 1] and 200 minutes. An item of cluster c is watched for 4 minutes with probability (x + 1) / (x + 3), x being the
 interest in c; watching moves x, and gives back minutes by the item's quality; passing over costs half a minute. The
@@ -19,6 +21,7 @@ import gzip
 import json
 import subprocess
 import sys
+from unittest.mock import MagicMock
 
 import numpy as np
 
@@ -62,6 +65,39 @@ class World:
                 minutes -= PASSED
             yield before, item, extra, watched
             if minutes <= 0:
+                return
+
+
+class Package(World):
+    """The same world, as Google's package has it: users, choices and their consequences are the package's own."""
+
+    def __init__(self, items, items_seed, seed):
+        super().__init__(items, items_seed)
+        # This file has the package's name, and what the package imports for its agents is not there: no world needs it.
+        sys.path.pop(0)
+        absent = ["dopamine", "dopamine.discrete_domains", "gin", "gin.tf", "tensorflow", "tensorflow.compat", "tensorflow.compat.v1"]
+        sys.modules.update({name: MagicMock(configurable=lambda it: it) for name in absent})
+        from recsim.environments import interest_evolution
+
+        settings = {"num_candidates": items, "slate_size": 1, "resample_documents": False, "seed": items_seed}
+        self.environment = interest_evolution.create_environment(settings)
+        videos = self.environment.environment.candidate_set.get_all_documents()
+        assert [video.cluster_id for video in videos] == list(self.clusters), "these are not the items of the log"
+        assert np.allclose([video.quality for video in videos], self.qualities), "these are not the items of the log"
+        # The seed above is of items and users alike; users have one of their own here.
+        self.environment.environment.user_model._user_sampler._rng = np.random.RandomState(seed)
+        self.environment.seed(seed)
+
+    def session(self, choose, draws, steps_max=2500):
+        interests = self.environment.reset()["user"]
+        for _ in range(steps_max):
+            # The package moves interests in place.
+            before = interests.copy()
+            item, extra = choose(before)
+            observation, watched, done, _ = self.environment.step([item])
+            interests = observation["user"]
+            yield before, item, extra, float(watched)
+            if done:
                 return
 
 
@@ -138,7 +174,9 @@ def told(name, values):
 
 
 def play(options):
-    world, draws = World(options.items, options.items_seed), np.random.default_rng(options.seed)
+    draws = np.random.default_rng(options.seed)
+    items = (options.items, options.items_seed)
+    world = Package(*items, options.seed) if options.package else World(*items)
     more = ["--sample", "--seed", str(options.seed)] if options.sample else []
     recommend, returns = Recommend(options, more), []
     for user in range(options.users):
@@ -268,6 +306,7 @@ def main():
             "mixture": {"type": float, "nargs": 3, "default": [0.7, 0.2, 0.1], "help": "of random, popular, near-optimal"},
             "noise": {"type": float, "default": 0.1, "help": "uniform share of the near-optimal logger"},
             "objective": {"choices": ["top", "awr"], "required": True},
+            "package": {"action": "store_true", "help": "play in Google's package"},
             "policy": {"required": True},
             "config": {"required": True},
             "propensities": {"action": argparse.BooleanOptionalAction, "default": True},
@@ -286,7 +325,7 @@ def main():
         sub.add_argument("--seed", type=int, default=1)
 
     command(log, "decisions", "labels", "mixture", "noise", "temperature", "propensities")
-    command(play, "binary", "policy", "config", "sample", "users")
+    command(play, "binary", "policy", "config", "package", "sample", "users")
     command(likelihood, "binary", "policy", "config", "log", "labels", "temperature")
     command(batch, "log", "objective", "tau", "updates", "users")
     options = parser.parse_args()
