@@ -61,8 +61,8 @@ class Policy:
             for age, item in enumerate(recent):
                 weight = shape["history"]["decay"] ** age
                 total += weight
-                if item in self.numbers:
-                    pooled += weight * self.tensors["item_embeddings"][self.numbers[item]]
+                if str(item) in self.numbers:
+                    pooled += weight * self.tensors["item_embeddings"][self.numbers[str(item)]]
             parts.append(pooled / total if total > 0 else pooled)
         state = np.concatenate(parts)
         return state if len(state) else np.ones(1, np.float32)
@@ -105,7 +105,11 @@ class Policy:
         if candidates is None:
             known = np.arange(len(self.items))
         else:
+            # Ids are texts: 18 and "18" are one.
+            candidates = [str(item) for item in candidates]
             known = np.array([self.numbers[item] for item in candidates if item in self.numbers], int)
+        if not len(known):
+            raise ValueError("the policy knows none of the candidates")
         scaled = preferences[known] / self.temperature
         propensities = np.exp(scaled - scaled.max())
         propensities /= propensities.sum()
@@ -117,18 +121,25 @@ class Policy:
             "policy_version": self.manifest["version"],
         }
 
+    def answer(self, question):
+        if "state" in question:
+            state = np.array(question["state"], np.float32)
+        else:
+            state = self.state(question.get("context", []), question.get("history", []))
+        if state.shape != (self.tensors["layer.0.weight"].shape[0],):
+            raise ValueError(f"the state must have {self.tensors['layer.0.weight'].shape[0]} numbers, not {state.shape}")
+        return self.recommend(state, question.get("candidates"), question.get("top", 1))
+
 
 def main():
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     policy = Policy(sys.argv[1])
     for line in sys.stdin:
-        question = json.loads(line)
-        if "state" in question:
-            state = np.array(question["state"], np.float32)
-        else:
-            state = policy.state(question.get("context", []), question.get("history", []))
-        answer = policy.recommend(state, question.get("candidates"), question.get("top", 1))
+        try:
+            answer = policy.answer(json.loads(line))
+        except (ValueError, TypeError, AttributeError) as error:
+            answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)
 
 

@@ -1,6 +1,6 @@
 //! `config`: which settings there are, and which are in force.
 
-use super::{args, print_json, print_text};
+use super::{args, plan, print_json, print_text};
 use crate::exit::{Exit, Failure};
 use crate::settings::{self, SettingsError, Sources};
 
@@ -10,6 +10,8 @@ pub fn config(command: &args::Config) -> Result<Exit, Failure> {
         args::Config::Schema => print_json(&settings::schema())?,
         args::Config::Show { settings: given, json } => {
             let sources = Sources::of_process(given.config.as_deref(), &given.set).map_err(refused)?;
+            // What is shown is in force, so all of it must be right.
+            plan::decoder(&settings::read(&sources).map_err(refused)?)?;
             if *json {
                 print_json(&settings::shown(&sources).map_err(refused)?)?;
             } else {

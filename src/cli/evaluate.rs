@@ -19,9 +19,9 @@ use crate::evaluate::{
     self, Discount, Estimate, IntervalKind, Plan, PolicyTable, Refusal, RewardModel, Sample, Target,
 };
 use crate::exit::{Exit, Failure};
-use crate::position::Partition;
-use crate::publish::StateShape;
-use crate::runtime::JobError;
+use crate::position::{NextOffset, Partition};
+use crate::publish::{Lineage, StateShape};
+use crate::runtime::{JobError, describe_log};
 use crate::serve::Recommender;
 use crate::settings::Settings;
 use crate::source::range::{Boundary, resolve};
@@ -63,7 +63,7 @@ pub fn evaluate(arguments: &args::Evaluate) -> Result<Exit, Failure> {
              mapping.propensity or mapping.log_prob",
         ));
     }
-    let (mut target, policy) = target(arguments, &settings, &decoder)?;
+    let (mut target, policy, lineage) = target(arguments, &settings, &decoder)?;
     let plan = plan_of(arguments, &settings)?;
 
     let spool = tempfile::tempdir().map_err(|error| Exit::Io.because(error))?;
@@ -97,7 +97,9 @@ pub fn evaluate(arguments: &args::Evaluate) -> Result<Exit, Failure> {
         },
         |part, _| sample.append(part),
     )?;
-    let report = Report::new(policy, &sample, &facts, &plan);
+    let mut report = Report::new(policy, &sample, &facts, &plan);
+    let seen = lineage.filter(|lineage| lineage.log == describe_log(&source.identity()));
+    report.warnings.extend(seen.and_then(|lineage| overlap(&lineage, &log.range)));
     if arguments.json {
         print_json(&report)?;
     } else {
@@ -106,22 +108,40 @@ pub fn evaluate(arguments: &args::Evaluate) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// The policy in question, and where it stands.
-fn target(arguments: &args::Evaluate, settings: &Settings, decoder: &Decoder) -> Result<(Target, PathBuf), Failure> {
+/// What a policy earned on records that it has learned from says little about others.
+fn overlap(lineage: &Lineage, range: &Range) -> Option<String> {
+    let seen = range.iter().filter_map(|(partition, bounds)| {
+        let learned = lineage.offsets.get(partition)?;
+        let (from, to) = (bounds.start.raw(), bounds.end.map_or(u64::MAX, NextOffset::raw));
+        Some(to.min(learned.to).saturating_sub(from.max(learned.from.unwrap_or_default())))
+    });
+    let seen: u64 = seen.sum();
+    (seen > 0).then(|| {
+        format!("the policy has learned from {seen} of these records, which flatters it: --from leaves them out")
+    })
+}
+
+/// The policy in question, where it stands, and where a published one comes from.
+fn target(
+    arguments: &args::Evaluate,
+    settings: &Settings,
+    decoder: &Decoder,
+) -> Result<(Target, PathBuf, Option<Lineage>), Failure> {
     match (&arguments.target.policy_table, &arguments.target.policy) {
         (Some(path), _) => {
             let table = fs::read(path).map_err(|error| {
                 Exit::Io.because(format!("could not read the policy table {}: {error}", path.display()))
             })?;
             let table = PolicyTable::parse(&table).map_err(|error| Exit::Data.because(error))?;
-            Ok((Target::table(table), path.clone()))
+            Ok((Target::table(table), path.clone(), None))
         }
         (None, Some(path)) => {
             let encoder = plan::encoder(settings, decoder)?;
             let publication = crate::publish::read(&RealDisk, path).map_err(publish::failed)?;
+            let lineage = publication.manifest.lineage.clone();
             let recommender = Recommender::new(publication, &StateShape::of(&encoder), None);
             let recommender = Box::new(recommender.map_err(|error| Exit::Config.because(error))?);
-            Ok((Target::Published { recommender, encoder: Arc::new(encoder) }, path.clone()))
+            Ok((Target::Published { recommender, encoder: Arc::new(encoder) }, path.clone(), Some(lineage)))
         }
         (None, None) => Err(Exit::Usage.because("name a policy: --policy-table FILE.csv or --policy DIR")),
     }
@@ -305,6 +325,12 @@ impl Facts {
 impl Report {
     fn new(policy: PathBuf, sample: &Sample, facts: &Facts, plan: &Plan) -> Report {
         let mut warnings = Vec::new();
+        if facts.malformed > 0 {
+            warnings.push(format!(
+                "{} of {} records could not be read: what they say is missing in the estimates; `sluicebox check` says why",
+                facts.malformed, facts.records
+            ));
+        }
         if facts.late + facts.orphan > 0 {
             warnings.push(format!(
                 "{} events were late and {} found no decision: they are missing in the estimates (time.lateness, \
@@ -356,7 +382,11 @@ impl Report {
                 line(format!("{:<24}{:>14}   95 % by {}", "estimator", "value", self.interval));
             }
             let (low, high) = (estimate.interval_low, estimate.interval_high);
-            line(format!("{:<24}{:>14.8}   [{low:.8}, {high:.8}]", estimate.estimator, estimate.value));
+            let interval = match high.is_finite() {
+                true => format!("[{low:.8}, {high:.8}]"),
+                false => "a lower bound of its own, 95 %".to_owned(),
+            };
+            line(format!("{:<24}{:>14.8}   {interval}", estimate.estimator, estimate.value));
         }
         for warning in &self.warnings {
             line(format!("WARNING    {warning}"));

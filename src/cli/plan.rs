@@ -37,11 +37,11 @@ pub struct Paths {
 
 /// The decoder that the settings describe.
 pub fn decoder(settings: &Settings) -> Result<Decoder, Failure> {
-    let mut mapping: Mapping = settings
-        .mapping
-        .clone()
-        .try_into()
-        .map_err(|error: toml::de::Error| Exit::Config.because(format!("[mapping]: {}", error.message())))?;
+    let mapping = serde_path_to_error::deserialize(toml::Value::Table(settings.mapping.clone()));
+    let mut mapping: Mapping = mapping.map_err(|error: serde_path_to_error::Error<toml::de::Error>| {
+        let inside = error.path().iter().next().map(|_| format!(".{}", error.path())).unwrap_or_default();
+        Exit::Config.because(format!("mapping{inside}: {} (docs/mapping.md)", error.inner().message()))
+    })?;
     // Two homes for one limit would hide one of them.
     let limits = settings.mapping.get("limits").and_then(|limits| limits.as_table());
     for (name, home) in [("bytes", "decode.max_bytes"), ("depth", "decode.max_depth")] {

@@ -72,7 +72,8 @@ pub fn publish(arguments: &args::Publish) -> Result<Exit, Failure> {
 }
 
 pub fn export(arguments: &args::Export) -> Result<Exit, Failure> {
-    let (outcome, _) = inspect::read(&arguments.state)?;
+    let (outcome, passed_over) = inspect::read(&arguments.state)?;
+    runtime::tell_passed_over(&passed_over);
     let settings = settings_for(&arguments.settings, &outcome)?;
     let draft = publish_plan(&settings)?.draft(&Checkpointed::from(&outcome)).map_err(failed)?;
     let published = publish::write_to(&RealDisk, &arguments.out, &draft).map_err(failed)?;
@@ -106,14 +107,21 @@ pub fn publish_plan(settings: &Settings) -> Result<PublishPlan, Failure> {
 }
 
 pub fn publications(settings: &Settings, state: &Path) -> Result<Publications, Failure> {
-    let directory = settings.publish.dir.clone().unwrap_or_else(|| state.join("published"));
-    Publications::open(Arc::new(RealDisk), &directory, settings.publish.keep).map_err(failed)
+    Publications::open(Arc::new(RealDisk), &directory_of(settings, state), settings.publish.keep).map_err(failed)
+}
+
+fn directory_of(settings: &Settings, state: &Path) -> PathBuf {
+    settings.publish.dir.clone().unwrap_or_else(|| state.join("published"))
 }
 
 fn list(arguments: &args::Publish) -> Result<Report, Failure> {
     let publications = known_publications(arguments)?;
-    let current = publications.current().map_err(failed)?;
-    let mut report = Report::of(Verdict::Listed, current.as_ref(), None);
+    let (current, flaw) = match publications.current() {
+        // What is broken must not hide what is whole.
+        Err(error @ PublishError::Broken { .. }) => (None, Some(error.to_string())),
+        outcome => (outcome.map_err(failed)?, None),
+    };
+    let mut report = Report::of(Verdict::Listed, current.as_ref(), flaw);
     report.publications = Some(publications.list().map_err(failed)?.iter().map(Listed::of).collect());
     Ok(report)
 }
@@ -127,13 +135,14 @@ fn roll_back(arguments: &args::Publish) -> Result<Report, Failure> {
 fn known_publications(arguments: &args::Publish) -> Result<Publications, Failure> {
     let given = settings_from(&arguments.settings)?;
     let state = arguments.state.clone().unwrap_or_else(|| given.checkpoint.directory.clone());
-    if given.publish.dir.is_some() || arguments.settings.config.is_some() {
-        return publications(&given, &state);
-    }
-    match runtime::read_outcome(&state).map_err(job_failure)? {
-        Some(outcome) => publications(&settings_for(&arguments.settings, &outcome)?, &state),
-        None => publications(&given, &state),
-    }
+    let settings = match given.publish.dir.is_some() || arguments.settings.config.is_some() {
+        true => given,
+        false => match runtime::read_outcome(&state).map_err(job_failure)? {
+            Some(outcome) => settings_for(&arguments.settings, &outcome)?,
+            None => given,
+        },
+    };
+    Publications::existing(Arc::new(RealDisk), &directory_of(&settings, &state), settings.publish.keep).map_err(failed)
 }
 
 /// Those of `-c`, if they mean the same state; otherwise those that the checkpoint was made with.
@@ -198,7 +207,7 @@ impl Report {
             Verdict::Refused => format!("refused: {reason}; current stays {publication}"),
             Verdict::Held => "held after a rollback".to_owned(),
             Verdict::RolledBack => format!("rolled back to {publication}"),
-            Verdict::Listed => format!("current: {publication}"),
+            Verdict::Listed => format!("current: {}", self.reason.as_ref().unwrap_or(&publication)),
         }
     }
 }

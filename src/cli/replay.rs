@@ -337,12 +337,21 @@ impl ReplayReport {
     /// A range from which nothing could be learned is no failure, and seldom what was meant.
     fn hint(&self) {
         let count = |name: &str| self.counters.get(name).copied().unwrap_or_default();
-        if count("records") > 0 && count("trajectories") == 0 {
+        if count("records") == 0 {
+            tracing::warn!("the range holds no record, so nothing was learned");
+        } else if count("trajectories") == 0 {
             let (malformed, orphan) = (count("malformed"), count("orphan"));
             tracing::warn!(
                 malformed,
                 orphan,
                 "no session came of these records, so nothing was learned; `sluicebox check` shows how they are read"
+            );
+        } else if count("held") > 0 && count("admitted") + count("filtered") == 0 {
+            tracing::warn!(
+                held = count("held"),
+                "every unit was held back, so nothing was learned: a unit is judged once there are two generations of the \
+                 baseline (score.generation) and some units in the window; a smaller score.generation, or \
+                 score.baseline = \"none\", learns from less"
             );
         }
     }

@@ -34,7 +34,7 @@ use interval::{Resampling, Summary};
 use sample::Overlap;
 
 /// Below this effective sample size a handful of units decides.
-const ESS_MIN: f64 = 100.0;
+pub(crate) const ESS_MIN: f64 = 100.0;
 /// The mean weight is 1 in expectation; further away, propensities or target are not what they claim to be.
 const MEAN_WEIGHT_SLACK: f64 = 0.1;
 
@@ -187,7 +187,9 @@ impl Estimate {
     /// How many units there are, and how they are weighted.
     pub fn overlap_in_words(&self) -> String {
         let Estimate { n, ess, max_weight, mean_weight, .. } = self;
-        format!("n {n}, effective {ess:.1}, greatest weight {max_weight:.4}, mean weight {mean_weight:.4}")
+        let weight = |weight: f64| if weight < 1e-3 { format!("{weight:.2e}") } else { format!("{weight:.4}") };
+        let (greatest, mean) = (weight(*max_weight), weight(*mean_weight));
+        format!("n {n}, effective {ess:.1}, greatest weight {greatest}, mean weight {mean}")
     }
 
     fn copied_as(&self, name: String) -> Estimate {

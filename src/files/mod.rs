@@ -31,6 +31,8 @@ pub use spool::{PARTITIONS_MAX, identity, remove as remove_spool};
 pub enum FilesError {
     #[error("could not open {}", path.display())]
     Open { path: PathBuf, source: io::Error },
+    #[error("{} is no regular file: a log is read more than once, so save what comes out of a pipe first", path.display())]
+    NotAFile { path: PathBuf },
     #[error("could not read {} after line {line}", path.display())]
     Read { path: PathBuf, line: u64, source: io::Error },
     #[error("could not decompress {} after line {line}: it is cut off or damaged ({format})", path.display())]
@@ -58,6 +60,7 @@ impl FilesError {
             | FilesError::WriteSpool { .. }
             | FilesError::ReadSpool { .. }
             | FilesError::SpoolDamaged { .. } => Fault::Io,
+            FilesError::NotAFile { .. } => Fault::Usage,
             FilesError::Decompress { .. } | FilesError::LineTooLong { .. } | FilesError::Changed { .. } => Fault::Data,
             FilesError::Partitions { .. } => Fault::Usage,
         }

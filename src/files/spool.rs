@@ -354,6 +354,9 @@ fn sync_directory(directory: &Path) -> Result<(), FilesError> {
 fn stamp(input: &Path) -> Result<(u64, Option<SystemTime>), FilesError> {
     let failed = |source| FilesError::Open { path: input.to_owned(), source };
     let metadata = fs::metadata(input).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(FilesError::NotAFile { path: input.to_owned() });
+    }
     Ok((metadata.len(), metadata.modified().ok()))
 }
 

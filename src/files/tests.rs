@@ -215,4 +215,8 @@ fn impossible_counts_of_partitions_and_missing_files_are_told() {
     let Err(error) = world.try_open((1, SPLITTING)) else { panic!("there is no file") };
     assert!(error.to_string().contains("could not open"), "{error}");
     assert_eq!(error.fault(), Fault::Data);
+    // As a pipe would be: what is read twice must be there twice.
+    fs::create_dir(world.input()).unwrap();
+    let Err(error) = world.try_open((1, SPLITTING)) else { panic!("a directory is no file") };
+    assert!(matches!(error, FilesError::NotAFile { .. }), "{error}");
 }

@@ -46,6 +46,10 @@ pub enum PublishError {
         directory.display(), listed(.known))]
     NoParent { directory: PathBuf, known: Vec<String> },
 
+    #[error("the current publication {} is broken, so its parent is not known; --to names what to go back to{}",
+        path.display(), listed(.known))]
+    ParentUnknown { path: PathBuf, known: Vec<String> },
+
     #[error("{} already holds something else: export into a directory that is new or empty", path.display())]
     Taken { path: PathBuf },
 }
@@ -58,6 +62,7 @@ impl PublishError {
             PublishError::Nothing { .. } | PublishError::Broken { .. } | PublishError::NewerFormat { .. } => Exit::Data,
             PublishError::Tensors(_) | PublishError::Manifest(_) | PublishError::Policy(_) => Exit::Bug,
             PublishError::Unnamed { .. } => Exit::Bug,
+            PublishError::ParentUnknown { .. } => Exit::Data,
             PublishError::NoSuch { .. } | PublishError::NoParent { .. } | PublishError::Taken { .. } => Exit::Config,
         }
     }

@@ -55,6 +55,14 @@ impl Publications {
         Ok(Publications { disk, directory: directory.to_path_buf(), keep: keep.max(2) })
     }
 
+    /// As [`Publications::open`], but creates nothing.
+    pub fn existing(disk: Arc<dyn Disk>, directory: &Path, keep: usize) -> Result<Publications, PublishError> {
+        match disk.look_up(directory).during("look up", directory)? {
+            Some(_) => Publications::open(disk, directory, keep),
+            None => Err(PublishError::Nothing { path: directory.to_path_buf() }),
+        }
+    }
+
     /// Makes the draft durable and current, unless the gate objects. After a rollback only a person's wish
     /// (`by_hand`) is heard.
     pub fn publish(&self, draft: &Draft, gate: Option<Gate>, by_hand: bool) -> Result<Outcome, PublishError> {
@@ -70,17 +78,25 @@ impl Publications {
         let is_same = |current: &&Published| {
             (current.manifest.version, current.manifest.content) == (manifest.version, manifest.content)
         };
-        if let Some(current) = current.as_ref().filter(is_same) {
+        let same = current.as_ref().filter(is_same);
+        if let Some(same) = same
+            && self.is_whole(same)?
+        {
             self.release(&held)?;
-            return Ok(Outcome::Unchanged(current.clone()));
+            return Ok(Outcome::Unchanged(same.clone()));
         }
         let parent = current.as_ref();
+        if draft.version == 0 && parent.is_some_and(|parent| parent.manifest.version > 0) {
+            return Ok(Outcome::Refused("it has not learned anything: no update was applied".to_owned()));
+        }
         let estimates = (parent.and_then(|parent| parent.manifest.evaluation.as_ref()), draft.evaluation.as_ref());
         if let Some(Err(reason)) = gate.map(|gate| gate.judge(estimates.0, estimates.1)) {
             return Ok(Outcome::Refused(reason));
         }
-        manifest.lineage.parent =
-            parent.map(|parent| Parent { name: parent.name.clone(), version: parent.manifest.version });
+        manifest.lineage.parent = match same {
+            Some(same) => same.manifest.lineage.parent.clone(),
+            None => parent.map(|parent| Parent { name: parent.name.clone(), version: parent.manifest.version }),
+        };
         let published = self.write(manifest, &policy)?;
         self.point_to(&published.name)?;
         self.release(&held)?;
@@ -95,13 +111,18 @@ impl Publications {
         let directory = self.directory.clone();
         let name = match to {
             Some(name) => name.to_owned(),
-            None => {
-                let parent = self.current()?.and_then(|current| current.manifest.lineage.parent);
-                let Some(parent) = parent else {
-                    return Err(PublishError::NoParent { directory, known: self.names()? });
-                };
-                parent.name
-            }
+            None => match self.current() {
+                Ok(None) => return Err(PublishError::Nothing { path: directory }),
+                Ok(Some(Published { manifest, .. })) => match manifest.lineage.parent {
+                    Some(parent) => parent.name,
+                    None => return Err(PublishError::NoParent { directory, known: self.names()? }),
+                },
+                Err(PublishError::Broken { path, .. }) => {
+                    let known = self.list()?.into_iter().map(|published| published.name).collect();
+                    return Err(PublishError::ParentUnknown { path, known });
+                }
+                Err(error) => return Err(error),
+            },
         };
         if !self.names()?.contains(&name) {
             return Err(PublishError::NoSuch { name, directory, known: self.names()? });
@@ -135,6 +156,17 @@ impl Publications {
                 Ok(None)
             }
             outcome => outcome,
+        }
+    }
+
+    /// Whether every byte is as it was published; told loudly if not.
+    fn is_whole(&self, published: &Published) -> Result<bool, PublishError> {
+        match read_at(&*self.disk, &published.directory) {
+            Err(PublishError::Broken { path, flaw }) => {
+                tracing::error!(path = %path.display(), flaw, "the current publication is broken");
+                Ok(false)
+            }
+            outcome => outcome.map(|_| true),
         }
     }
 

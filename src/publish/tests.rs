@@ -248,3 +248,43 @@ fn a_crash_at_any_change_leaves_the_old_publication_or_the_new_one() {
     }
     assert!(old > 5 && new > 1, "{old} before, {new} after");
 }
+
+#[test]
+fn rotten_tensors_of_the_current_publication_are_written_again_under_the_same_parent() {
+    let directory = tempfile::tempdir().unwrap();
+    let publications = publications(directory.path());
+    publish(&publications, &draft(5, 0.0));
+    let second = publish(&publications, &draft(6, 0.0));
+    fs::write(second.directory.join(POLICY), "rotten").unwrap();
+    let again = publish(&publications, &draft(6, 0.0));
+    assert_eq!((&again.name, &again.manifest.lineage.parent), (&second.name, &second.manifest.lineage.parent));
+    assert_eq!(read(&RealDisk, directory.path()).unwrap().policy, softmax(0.0));
+    assert!(matches!(publications.publish(&draft(6, 0.0), None, true).unwrap(), Outcome::Unchanged(_)));
+}
+
+#[test]
+fn what_has_learned_nothing_does_not_follow_what_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let publications = publications(directory.path());
+    publish(&publications, &draft(0, 0.0));
+    publish(&publications, &draft(5, 0.0));
+    let Outcome::Refused(reason) = publications.publish(&draft(0, 1.0), None, true).unwrap() else { panic!() };
+    assert!(reason.contains("no update"), "{reason}");
+    assert_eq!(publications.current().unwrap().unwrap().name, "5");
+}
+
+#[test]
+fn going_back_from_a_rotten_manifest_asks_for_a_name_and_gives_those_there_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    assert!(matches!(Publications::existing(Arc::new(RealDisk), &missing, 3), Err(PublishError::Nothing { .. })));
+    assert!(!missing.exists());
+    let publications = publications(directory.path());
+    assert!(matches!(publications.roll_back(None), Err(PublishError::Nothing { .. })));
+    publish(&publications, &draft(5, 0.0));
+    let second = publish(&publications, &draft(6, 0.0));
+    fs::write(second.directory.join(MANIFEST), "{}").unwrap();
+    let error = publications.roll_back(None).unwrap_err();
+    assert!(error.to_string().contains("--to names what to go back to; there are 5"), "{error}");
+    assert_eq!(publications.roll_back(Some("5")).unwrap().name, "5");
+}

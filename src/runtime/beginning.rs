@@ -9,7 +9,7 @@ use super::content::{self, Content, Meta};
 use super::job::{JobSpec, Mode};
 use super::kill::{KillMark, kill_self};
 use crate::catalog::{Vocabulary, VocabularyState};
-use crate::checkpoint::{Disk, End, MarkedDisk, Parts, RealDisk, Sealed, Store};
+use crate::checkpoint::{Disk, End, MarkedDisk, Parts, PassedOver, RealDisk, Sealed, Store};
 use crate::learner::{self, Learner};
 use crate::pipeline::{Intake, Pipeline};
 use crate::position::{Partition, Position};
@@ -43,17 +43,23 @@ pub fn open_store(spec: &JobSpec) -> Result<(Store, Option<Restored>), JobError>
     };
     let mut store = Store::open(disk, &spec.state, spec.keep).map_err(JobError::Checkpoint)?;
     let loaded = store.load_newest().map_err(JobError::Checkpoint)?;
-    for passed_over in &loaded.passed_over {
-        crate::telemetry::declared::BROKEN_CHECKPOINTS.add(1);
-        tracing::error!(sequence = %passed_over.sequence, flaw = %passed_over.flaw, "checkpoint is broken and was passed over");
-    }
+    tell_passed_over(&loaded.passed_over);
     let restored = loaded.newest.map(|(sealed, parts)| restore(sealed, parts)).transpose()?;
     Ok((store, restored))
 }
 
-/// The newest intact checkpoint of a state directory, for looking at.
+/// Whoever goes on with an older checkpoint should know that there was a newer one.
+pub fn tell_passed_over(checkpoints: &[PassedOver]) {
+    for passed_over in checkpoints {
+        crate::telemetry::declared::BROKEN_CHECKPOINTS.add(1);
+        tracing::error!(sequence = %passed_over.sequence, flaw = %passed_over.flaw, "checkpoint is broken and was passed over");
+    }
+}
+
+/// The newest intact checkpoint of a state directory, without opening it for work.
 pub fn read_outcome(state: &Path) -> Result<Option<Outcome>, JobError> {
     let loaded = crate::checkpoint::read_newest(&RealDisk, state).map_err(JobError::Checkpoint)?;
+    tell_passed_over(&loaded.passed_over);
     loaded.newest.map(|(sealed, parts)| restore(sealed, parts)).transpose()
 }
 

@@ -31,7 +31,9 @@ mod writer;
 #[cfg(test)]
 mod world;
 
-pub use beginning::{Outcome, Restored, WarmStart, open_store, read_outcome, read_unclosed, read_warm_start, restore};
+pub use beginning::{
+    Outcome, Restored, WarmStart, open_store, read_outcome, read_unclosed, read_warm_start, restore, tell_passed_over,
+};
 pub use board::{Board, Figures};
 pub use content::{Content, Meta, Sealing, decode as decode_state, describe as describe_log};
 pub use counts::Counts;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::beginning::Restored;
 use super::content::{Content, Meta};
 use crate::checkpoint::{Facts, Sequence};
+use crate::evaluate::ESS_MIN;
 use crate::event::Id;
 use crate::policy::{Head, ItemVectors, Policy};
 use crate::position::Position;
@@ -95,7 +96,6 @@ impl PublishPlan {
 /// What the policy would earn by step, from progressive validation. `None` while that rests on too little to compare
 /// policies by. Not its likelihood: a filtered policy leaves the average behavior of the log behind on purpose.
 fn evaluation(content: &Content) -> Option<Evaluation> {
-    const ESS_MIN: f64 = 100.0;
     let figures = content.validation.summary().all;
     let value = figures.snips.filter(|_| figures.ess >= Some(ESS_MIN))?;
     Some(Evaluation { estimate: "snips".to_owned(), value, interval: figures.snips_interval, n: figures.steps })

@@ -69,16 +69,19 @@ impl Histories {
         Histories { decoder, encoder, rules, sessions: Mutex::new(sessions) }
     }
 
-    /// Adds `events` to the session and tells the state of `decision` in it. Without a session the events are the whole
-    /// history. If anything is malformed, nothing has changed.
+    /// Reads the raw event of a decision to be made.
+    pub fn request(&self, decision: &[u8]) -> Result<Request, ServeError> {
+        self.decoder.decode_request(decision).map_err(ServeError::Decision)
+    }
+
+    /// Adds `events` to the session and tells the state of the decision in it. Without a session the events are the whole
+    /// history. If one of them is malformed, nothing has changed.
     pub fn situation(
         &self,
         session: Option<&str>,
         events: &[&[u8]],
-        decision: Option<&[u8]>,
+        request: Option<Request>,
     ) -> Result<Option<Situation>, ServeError> {
-        let request = decision.map(|bytes| self.decoder.decode_request(bytes)).transpose();
-        let request = request.map_err(ServeError::Decision)?;
         match session {
             None => {
                 let mut history = History::new(self.rules);
@@ -96,15 +99,9 @@ impl Histories {
         }
     }
 
-    /// The state of `decision` in what the topic has shown its user so far: nearly what training will see, which has the
+    /// The state of the decision in what the topic has shown its user so far: nearly what training will see, which has the
     /// order of event time and waits for what is late.
-    pub fn live_situation(
-        &self,
-        sessions: &live::Sessions,
-        decision: Option<&[u8]>,
-    ) -> Result<Option<Situation>, ServeError> {
-        let request = decision.map(|bytes| self.decoder.decode_request(bytes)).transpose();
-        let Some(request) = request.map_err(ServeError::Decision)? else { return Ok(None) };
+    pub fn live_situation(&self, sessions: &live::Sessions, request: Request) -> Situation {
         let Request { time, user, session, mut decision } = request;
         let candidates = decision.candidates.take();
         let user = user.unwrap_or_default();
@@ -112,7 +109,7 @@ impl Histories {
         let time = time.unwrap_or(EventTime::FIRST);
         let place = Place { offset: Offset::from_count(0), index: 0 };
         steps.push(Step { time, place, reward: 0.0, decision });
-        Ok(Some(Situation { state: self.encoder.encode(&steps, steps.len() - 1), candidates }))
+        Situation { state: self.encoder.encode(&steps, steps.len() - 1), candidates }
     }
 
     /// Forgets a session.

@@ -43,6 +43,10 @@ pub enum ServeError {
     NoCandidate(usize),
     #[error("the policy knows no item: it has learned from none, or chooses among embeddings without a catalog.file")]
     NoItem,
+    #[error(
+        "the policy's preferences are no numbers: the state is too large for its arithmetic (largest feature {0:e})"
+    )]
+    NotFinite(f32),
     #[error(transparent)]
     Policy(#[from] PolicyError),
 }

@@ -84,7 +84,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Answers one line. The events of a session are taken even when its decision cannot be answered for lack of items.
+/// Answers one line. One that cannot be answered leaves its session as it was, but for an answer that is no number.
 pub fn answer(
     histories: &Histories,
     recommender: &Recommender,
@@ -99,19 +99,23 @@ pub fn answer(
     if question.top == 0 {
         return Err(ServeError::NothingAsked);
     }
+    let request = decision.map(|bytes| histories.request(bytes)).transpose()?;
+    if let Some(request) = &request {
+        recommender.check(request.decision.candidates.as_deref())?;
+    }
     let situation = match (asking, &session, &question.events) {
-        (Asking::Live(sessions), None, None) => histories.live_situation(sessions, decision),
-        (Asking::Live(_) | Asking::Line { .. }, _, _) => histories.situation(session.as_deref(), &events, decision),
+        (Asking::Live(sessions), None, None) => request.map(|request| histories.live_situation(sessions, request)),
+        (Asking::Live(_) | Asking::Line { .. }, _, _) => histories.situation(session.as_deref(), &events, request)?,
     };
+    let mut answer = Answer::empty(recommender.version());
+    if let Some(situation) = situation {
+        answer.fill(recommender.choose(&situation, question.top, draw)?);
+        answer.state = matches!(asking, Asking::Line { explain: true }).then_some(situation.state);
+    }
     if question.end
         && let Some(session) = &session
     {
         histories.end(session);
-    }
-    let mut answer = Answer::empty(recommender.version());
-    if let Some(situation) = situation? {
-        answer.fill(recommender.choose(&situation, question.top, draw)?);
-        answer.state = matches!(asking, Asking::Line { explain: true }).then_some(situation.state);
     }
     Ok(answer)
 }

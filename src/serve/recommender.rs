@@ -104,6 +104,14 @@ impl Recommender {
         self.temperature
     }
 
+    /// Whether there is anything to choose from among these candidates, or among all items.
+    pub fn check(&self, candidates: Option<&[Id]>) -> Result<(), ServeError> {
+        if self.items.is_empty() {
+            return Err(ServeError::NoItem);
+        }
+        candidates.map_or(Ok(()), |candidates| self.known(candidates).map(drop))
+    }
+
     /// At most `top` items, each once, in the order of `draw`.
     pub fn choose(&self, situation: &Situation, top: usize, draw: &mut Draw) -> Result<Vec<Choice>, ServeError> {
         if top == 0 {
@@ -113,6 +121,10 @@ impl Recommender {
         let preferences = self.preferences(&situation.state, numbers.as_deref())?;
         if preferences.is_empty() {
             return Err(ServeError::NoItem);
+        }
+        if !preferences.iter().all(|preference| preference.is_finite()) {
+            let sizes = situation.state.iter().map(|feature| feature.abs());
+            return Err(ServeError::NotFinite(sizes.fold(0.0, f32::max)));
         }
         let log_propensities = tempered(&preferences, self.temperature);
         let keys = match draw {

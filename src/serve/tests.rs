@@ -198,15 +198,16 @@ fn the_live_history_is_that_of_the_events() {
     };
     let (events, question) = (["a", "b", "c"], decision(0.3).to_string());
     let events: Vec<String> = events.iter().zip(-3..).map(|(item, second)| shown(item, second)).collect();
-    let fresh = histories.live_situation(&sessions, Some(question.as_bytes())).unwrap().unwrap();
+    let fresh = histories.live_situation(&sessions, histories.request(question.as_bytes()).unwrap());
     for (number, event) in events.iter().enumerate() {
         let mut decoded = Vec::new();
         decoder.decode(Offset::from_count(number as u64), None, Some(event.as_bytes()), &mut decoded).unwrap();
         decoded.iter().for_each(|event| sessions.see(event));
     }
-    let live = histories.live_situation(&sessions, Some(question.as_bytes())).unwrap().unwrap();
+    let live = histories.live_situation(&sessions, histories.request(question.as_bytes()).unwrap());
     let events: Vec<&[u8]> = events.iter().map(|event| event.as_bytes()).collect();
-    let told = histories.situation(None, &events, Some(question.as_bytes())).unwrap().unwrap();
+    let told =
+        histories.situation(None, &events, Some(histories.request(question.as_bytes()).unwrap())).unwrap().unwrap();
     assert_eq!(live.state, told.state);
     assert_ne!(live.state, fresh.state, "the history reaches the state");
 }
@@ -298,18 +299,26 @@ fn a_gaussian_policy_prefers_what_is_near_its_mean() {
 fn a_wrong_line_is_named_and_changes_nothing() {
     let served = served(None);
     let event = |item: &str, x: f64| json!({ "ts": 1_700_000_000_000_i64, "user": "u", "item": item, "x": [x] });
+    let mut unknown = decision(1.0);
+    unknown["candidates"] = json!(["new"]);
     for (question, expected) in [
         (json!({ "session": "s", "decision": decision(1.0), "tpo": 3 }), "unknown field `tpo`"),
         (json!({ "session": "s", "decision": decision(1.0), "top": 0 }), "top must be at least 1"),
         (json!({ "session": ["s"], "decision": decision(1.0) }), "neither a string nor a number"),
         (json!({ "session": "s", "decision": { "user": "u" } }), "decision: "),
         (json!({ "session": "s", "events": [event("a", 1.0), { "user": "u" }] }), "events[1]: "),
+        (json!({ "session": "s", "events": [event("a", 1.0)], "decision": unknown }), "none of the 1 candidates"),
+        (json!({ "decision": decision(3e38) }), "no numbers: the state is too large for its arithmetic"),
         (json!([1]), "not a question"),
     ] {
         let error = ask(&served, &mut Draw::BestFirst, &question).unwrap_err();
         assert!(error.contains(expected), "{question}: {error}");
         assert!(served.0.is_empty(), "{question} opened a session");
     }
+    // Nor does its `end` end anything.
+    ask(&served, &mut Draw::BestFirst, &json!({ "session": "s", "decision": decision(1.0) })).unwrap();
+    ask(&served, &mut Draw::BestFirst, &json!({ "session": "s", "decision": unknown, "end": true })).unwrap_err();
+    assert_eq!(served.0.len(), 1);
     assert!(
         answer(
             &served.0,

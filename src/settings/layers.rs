@@ -42,10 +42,18 @@ impl Sources {
             },
             None => None,
         };
-        // Variables that are not Unicode can be neither a setting nor a secret.
-        let environment =
-            std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        Ok(Sources { file, environment: environment.collect(), assignments: assignments.to_vec(), swept: Vec::new() })
+        let mut environment = BTreeMap::new();
+        for (name, text) in std::env::vars_os() {
+            match (name.into_string(), text.into_string()) {
+                (Ok(name), Ok(text)) => drop(environment.insert(name, text)),
+                (Ok(variable), Err(_)) if variable.starts_with(PREFIX) => {
+                    return Err(SettingsError::NotUnicode { variable });
+                }
+                // Other variables that are not Unicode can be neither a setting nor a secret.
+                (Ok(_) | Err(_), Ok(_) | Err(_)) => {}
+            }
+        }
+        Ok(Sources { file, environment, assignments: assignments.to_vec(), swept: Vec::new() })
     }
 }
 
@@ -69,10 +77,20 @@ impl Leaves {
         if let Some((path, text)) = &sources.file {
             leaves.lay_file(path, text)?;
         }
+        let mut variables: BTreeMap<Vec<String>, &String> = BTreeMap::new();
         for (variable, text) in &sources.environment {
             if let Some(rest) = variable.strip_prefix(PREFIX) {
-                let origin = Origin::Environment { variable: variable.clone() };
-                leaves.lay_override(&path_of_variable(rest), text, &origin);
+                let (path, origin) = (path_of_variable(rest), Origin::Environment { variable: variable.clone() });
+                leaves.lay_override(&path, text, &origin);
+                if let Some(other) = variables.insert(path.clone(), variable) {
+                    leaves.problems.push(Problem {
+                        name: path.join("."),
+                        value: shown(&Value::from(text.as_str())),
+                        origin,
+                        accepted: "one variable: case does not count in their names".to_owned(),
+                        fix: format!("unset {other} or {variable}"),
+                    });
+                }
             }
         }
         for (flag, assignments) in [(Flag::Set, &sources.assignments), (Flag::Sweep, &sources.swept)] {

@@ -71,6 +71,8 @@ pub enum SettingsError {
     },
     #[error("{} is not TOML: line {line}: {message}", path.display())]
     NotToml { path: PathBuf, line: usize, message: String },
+    #[error("the environment variable {variable} is not UTF-8: set it anew, or unset it")]
+    NotUnicode { variable: String },
     #[error("{flag} {written} is not of the form section.key=value, as in {flag} filter.kappa=0.05")]
     NotAssignment { flag: Flag, written: String },
     /// All that is wrong at once, so that it takes one round to repair.
@@ -82,16 +84,20 @@ impl SettingsError {
     pub fn exit(&self) -> Exit {
         match self {
             SettingsError::NotAssignment { .. } => Exit::Usage,
-            SettingsError::Unreadable { .. } | SettingsError::NotToml { .. } | SettingsError::Wrong(_) => Exit::Config,
+            SettingsError::Unreadable { .. }
+            | SettingsError::NotToml { .. }
+            | SettingsError::NotUnicode { .. }
+            | SettingsError::Wrong(_) => Exit::Config,
         }
     }
 
     pub fn problems(&self) -> &[Problem] {
         match self {
             SettingsError::Wrong(problems) => problems,
-            SettingsError::Unreadable { .. } | SettingsError::NotToml { .. } | SettingsError::NotAssignment { .. } => {
-                &[]
-            }
+            SettingsError::Unreadable { .. }
+            | SettingsError::NotToml { .. }
+            | SettingsError::NotUnicode { .. }
+            | SettingsError::NotAssignment { .. } => &[],
         }
     }
 }

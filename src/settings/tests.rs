@@ -472,3 +472,11 @@ fn the_stored_schema_is_the_one_that_the_program_prints() {
     let printed = format!("{:#}\n", schema());
     assert!(stored == printed, "schemas/config.schema.json is old: write it anew with `sluicebox config schema`");
 }
+
+#[test]
+fn two_variables_for_one_setting_are_refused_by_their_names() {
+    let twice = [("SLUICEBOX__FILTER__KAPPA", "0.3"), ("SLUICEBOX__filter__kappa", "0.4")];
+    let problem = problem("", &twice, &[]);
+    assert_eq!(problem.name, "filter.kappa");
+    assert!(problem.fix.contains("SLUICEBOX__FILTER__KAPPA or SLUICEBOX__filter__kappa"), "{problem}");
+}

@@ -90,7 +90,7 @@ declare! {
     BROKEN_CHECKPOINTS Counter => "sluicebox_broken_checkpoints_total" "Checkpoints that were passed over because they are damaged.";
     SEAL_SECONDS Histogram SHORT => "sluicebox_seal_seconds" "Time from the barrier to a durable checkpoint.";
     HANDOVER_SECONDS Histogram SHORT => "sluicebox_handover_seconds" "Time that a lane worker, the core or the learner stood still to hand over its part of a checkpoint.";
-    CHECKPOINT_AGE Gauge => "sluicebox_checkpoint_age_seconds" "Time since the last checkpoint was made durable.";
+    CHECKPOINT_AGE Gauge => "sluicebox_checkpoint_age_seconds" "Time since the last checkpoint was made durable; 0 before the first.";
 
     PUBLICATIONS CounterBy "outcome" => "sluicebox_policy_publications_total" "Attempts of `run` to publish a sealed policy.";
     RECOMMEND_SECONDS Histogram SHORT => "sluicebox_recommend_seconds" "Time from a question's head to its answer.";

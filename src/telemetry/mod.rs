@@ -11,6 +11,7 @@ use std::io::IsTerminal;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub use metric::{Counter, CounterBy, Declared, Gauge, GaugeBy, Histogram, Metric};
 pub use status::{CheckpointStatus, FilterStatus, Flow, Health, LearnerStatus, PartitionStatus, Phase, Report, Status};
@@ -25,11 +26,7 @@ pub enum TelemetryError {
     #[error(
         "--log {level} is not a log level: use error, warn, info, debug, trace, or \"info,sluicebox::kafka=debug\""
     )]
-    Level {
-        level: String,
-        #[source]
-        source: tracing_subscriber::filter::ParseError,
-    },
+    Level { level: String },
     #[error("logging was set up twice in one process")]
     LoggingTwice,
 }
@@ -73,8 +70,10 @@ pub fn declare() {
 
 /// Sends log lines to stderr. `level` may name modules, as in `info,sluicebox::kafka=debug`. Once in a process.
 pub fn install_logs(level: &str, form: LogForm) -> Result<(), TelemetryError> {
-    let filter =
-        EnvFilter::try_new(level).map_err(|source| TelemetryError::Level { level: level.to_owned(), source })?;
+    let wrong = || TelemetryError::Level { level: level.to_owned() };
+    // A lone word that is no level would name a module, and silence all the others.
+    let is_level = |part: &str| part.contains(['=', ':', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+    let filter = EnvFilter::try_new(level).ok().filter(|_| level.split(',').all(is_level)).ok_or_else(wrong)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match form {
         LogForm::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),

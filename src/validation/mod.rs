@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Action;
 use crate::catalog::Catalog;
+use crate::evaluate::ESS_MIN;
 use crate::policy::{Head, Policy};
 use crate::position::{Partition, Place};
 use crate::time::Span;
@@ -213,13 +214,18 @@ impl ValidationState {
 impl Figures {
     pub fn in_words(&self) -> String {
         let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+        let rests_on = self.ess.zip(self.snips_interval).map_or_else(String::new, |(ess, [low, high])| {
+            let guess = if ess < ESS_MIN { ": a guess" } else { "" };
+            format!(" [{low:.4}, {high:.4}] from an effective {ess:.0} steps{guess}")
+        });
         format!(
-            "hit rate {}, log-likelihood {}, would earn {} a step (logger {}), over {} steps",
+            "hit rate {}, log-likelihood {}, would earn {} a step{rests_on} (logger {}), over {} steps, {} unknown",
             number(self.hit_rate),
             number(self.log_likelihood),
             number(self.snips),
             number(self.mean_reward),
             self.steps,
+            self.unknown,
         )
     }
 

@@ -189,6 +189,9 @@ fn numpy_alone_acts_as_the_server_does() {
                 assert!((one - other).abs() <= 1e-5 * (1.0 + one.abs()), "{length} {name}: {our} {their}");
             }
         }
+        // Ids are texts, and what is wrong ends nothing.
+        assert!(theirs.ask("{\"candidates\": [1]}")["error"].as_str().unwrap().contains("none of the candidates"));
+        assert!(theirs.ask("{")["error"].is_string());
         // The state vector that they build is the one that we explain.
         let again = theirs.ask(&json!({ "state": our["state"], "top": 5 }).to_string());
         assert_eq!(again["items"], their["items"]);
@@ -225,6 +228,15 @@ fn a_checkpoint_is_exported_published_and_rolled_back_by_its_own_settings() {
     let said = failure_of(["publish", "--state", &state, "-c", "configs/otto.toml"], 78);
     assert!(said.contains("mapping."), "{said}");
 
+    let manifest = format!("{state}/published/current/manifest.json");
+    let whole = fs::read(&manifest).unwrap();
+    fs::write(&manifest, "{}").unwrap();
+    // What is broken hides nothing else.
+    let listed = publish(&["--list"]);
+    assert_eq!(listed["publications"].as_array().unwrap().len(), 1, "{listed:#}");
+    assert!(listed["reason"].as_str().unwrap().contains("torn or rotten"), "{listed:#}");
+    fs::write(&manifest, whole).unwrap();
+
     let policy = format!("{state}/published/current/policy.safetensors");
     let mut rotten = fs::read(&policy).unwrap();
     let middle = rotten.len() / 2;
@@ -235,6 +247,14 @@ fn a_checkpoint_is_exported_published_and_rolled_back_by_its_own_settings() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("checksum"), "{}", told(&output));
     let output = sluicebox(["publish", "--state", "nowhere", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(65), "{}", told(&output));
+
+    // A broken newest checkpoint is passed over, but not in silence.
+    let newest = world.replay(&[])["checkpoint"].as_str().unwrap().to_owned();
+    fs::write(format!("{newest}/policy"), "").unwrap();
+    let said = told(&sluicebox(["export", "--state", &state, "--out", &world.path("older")]).output().unwrap());
+    assert!(said.contains("checkpoint is broken and was passed over"), "{said}");
+    let said = told(&sluicebox(["publish", "--state", &state]).output().unwrap());
+    assert!(said.contains("checkpoint is broken and was passed over"), "{said}");
 }
 
 /// Each decision of a log is played through `recommend`; the probabilities that it answers with are a table like any other.
@@ -242,6 +262,9 @@ fn a_checkpoint_is_exported_published_and_rolled_back_by_its_own_settings() {
 fn a_publication_is_evaluated_by_the_probabilities_with_which_it_is_served() {
     let world = World::new();
     world.replay(&["--set", &format!("publish.dir={}", world.path("pub"))]);
+    let own = ["evaluate", "-c", "configs/recsim.toml", "--policy", &world.path("pub"), "--json", "--resamples", "100"];
+    let own = json_of([&own[..], &["--file", &repository(LOG)]].concat());
+    assert!(own["warnings"].to_string().contains("has learned from 32157 of these records"), "{}", own["warnings"]);
     let mut served = Conversation::recommend(&world.path("pub"), &[]);
     let mut whole = String::new();
     flate2::read::MultiGzDecoder::new(fs::File::open(repository(LOG)).unwrap()).read_to_string(&mut whole).unwrap();

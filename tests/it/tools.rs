@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -322,6 +323,23 @@ fn settings_are_shown_with_their_origin_and_limits_have_one_home() {
     let log = repository(RECSIM);
     let said = failure_of(["check", "--sample", &log, "--set", "mapping.limits.depth=3"], 78);
     assert!(said.contains("decode.max_depth"), "{said}");
+    for (wrong, expected) in [
+        ("mapping.context_dimension=-1", "mapping.context_dimension: invalid value: integer `-1`"),
+        ("mapping.item=5", "mapping.item: "),
+        ("mapping.feedback.jion=latest_item", "mapping.feedback.jion: unknown field `jion`, expected one of `join`"),
+        ("mapping.itme=/x", "mapping.itme: unknown field `itme`"),
+    ] {
+        // What is shown must be right, as what is used.
+        let said = failure_of(["config", "show", "-c", "configs/recsim.toml", "--set", wrong], 78);
+        assert!(said.contains(expected), "{said}");
+    }
+    let said = told(&sluicebox(["replay", "--log", "wran", "--file", &log]).output().unwrap());
+    assert!(said.contains("--log wran is not a log level"), "{said}");
+    let mut rotten = sluicebox(["config", "show"]);
+    rotten.env("SLUICEBOX__FILTER__KAPPA", std::ffi::OsStr::from_bytes(b"\xff"));
+    let output = rotten.output().unwrap();
+    assert!(told(&output).contains("SLUICEBOX__FILTER__KAPPA is not UTF-8"), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(78));
 }
 
 #[test]
@@ -355,6 +373,15 @@ fn a_replay_that_reads_no_session_points_to_check() {
     let hint = "nothing was learned; `sluicebox check`";
     let (wrong, right) = (replay("configs/recsim.toml"), replay("configs/otto.toml"));
     assert!(wrong.contains(hint) && !right.contains(hint), "{wrong}\n{right}");
+    // Twenty sessions are no generation of a baseline.
+    let short = ["replay", "-c", "configs/otto.toml", "--file", &log, "--set", "score.baseline=linear"];
+    let short = told(&sluicebox(short).args(["--set", "score.kind=advantage"]).output().unwrap());
+    assert!(short.contains("every unit was held back"), "{short}");
+    let (_kept, place) = temporary();
+    let empty = place("empty.jsonl");
+    fs::write(&empty, "").unwrap();
+    let empty = told(&sluicebox(["replay", "-c", "configs/otto.toml", "--file", &empty]).output().unwrap());
+    assert!(empty.contains("the range holds no record"), "{empty}");
 }
 
 #[test]

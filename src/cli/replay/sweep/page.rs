@@ -8,21 +8,31 @@ use crate::validation::Figures;
 struct Measure {
     title: &'static str,
     of: fn(&Row) -> Option<f64>,
+    /// 95 %, where it has one.
+    interval: fn(&Row) -> Option<[f64; 2]>,
+}
+
+impl Measure {
+    const fn new(title: &'static str, of: fn(&Row) -> Option<f64>) -> Measure {
+        Measure { title, of, interval: |_| None }
+    }
 }
 
 /// What differs between variants; what they share (records, events, sessions) stands in each one's own report.
-const MEASURES: [Measure; 11] = [
-    Measure { title: "admitted share", of: |row| row.report.admitted_share },
-    Measure { title: "threshold", of: |row| row.report.threshold.map(f64::from) },
-    Measure { title: "admitted", of: |row| row.count("admitted") },
-    Measure { title: "steps admitted", of: |row| row.count("steps_admitted") },
-    Measure { title: "held", of: |row| row.count("held") },
-    Measure { title: "updates", of: |row| row.count("updates") },
-    Measure { title: "refused", of: |row| row.count("refused_updates") },
-    Measure { title: "hit rate", of: |row| row.figures()?.hit_rate },
-    Measure { title: "log-likelihood", of: |row| row.figures()?.log_likelihood },
-    Measure { title: "would earn", of: |row| row.figures()?.snips },
-    Measure { title: "mean return of the log", of: |row| row.report.mean_return },
+const MEASURES: [Measure; 13] = [
+    Measure::new("admitted share", |row| row.report.admitted_share),
+    Measure::new("threshold", |row| row.report.threshold.map(f64::from)),
+    Measure::new("admitted", |row| row.count("admitted")),
+    Measure::new("steps admitted", |row| row.count("steps_admitted")),
+    Measure::new("held", |row| row.count("held")),
+    Measure::new("updates", |row| row.count("updates")),
+    Measure::new("refused", |row| row.count("refused_updates")),
+    Measure::new("hit rate", |row| row.figures()?.hit_rate),
+    Measure::new("log-likelihood", |row| row.figures()?.log_likelihood),
+    Measure::new("unknown", |row| Some(row.figures()?.unknown as f64)),
+    Measure { interval: |row| row.figures()?.snips_interval, ..Measure::new("would earn", |row| row.figures()?.snips) },
+    Measure::new("effective steps", |row| Some(row.figures()?.ess?.round())),
+    Measure::new("mean return of the log", |row| row.report.mean_return),
 ];
 
 /// How many of a digest's digits tell variants apart.
@@ -39,7 +49,10 @@ impl Row {
 
     fn cells(&self) -> Vec<String> {
         let mut cells = vec![self.variant.clone()];
-        cells.extend(MEASURES.iter().map(|measure| (measure.of)(self).map_or_else(|| "-".to_owned(), shown)));
+        cells.extend(MEASURES.iter().map(|measure| {
+            let interval = (measure.interval)(self).map(|[low, high]| format!(" [{}, {}]", shown(low), shown(high)));
+            (measure.of)(self).map_or_else(|| "-".to_owned(), shown) + &interval.unwrap_or_default()
+        }));
         cells.push(self.report.digest.chars().take(DIGEST_SHOWN).collect());
         cells
     }
@@ -111,7 +124,9 @@ impl Report {
                 "Hit rate, log-likelihood and what the policy would earn by step (self-normalized inverse propensity \
                  scores, where the log has propensities) are progressive: over the last steps that were scored, each \
                  before the policy could train on it. A filtered policy leaves the average behavior of the log behind, \
-                 so a lower likelihood of all steps is no loss by itself."
+                 so a lower likelihood of all steps is no loss by itself, and it is over the steps whose item a policy knew:                  see how many were unknown."
+                    .to_owned(),
+                "What a policy would earn rests on the effective steps: below 100 it is a guess, whatever its interval, and                  no reason to choose."
                     .to_owned(),
             ],
             made_by: "Made by sluicebox replay --sweep.".to_owned(),
@@ -129,7 +144,9 @@ impl Report {
         }
         let chart = |measure: &Measure| {
             let points = self.variants.iter();
-            let points = points.filter_map(|row| Some(Point { x: x(row)?, y: (measure.of)(row)?, interval: None }));
+            let interval = |row: &Row| (measure.interval)(row).map(|[low, high]| (low, high));
+            let points =
+                points.filter_map(|row| Some(Point { x: x(row)?, y: (measure.of)(row)?, interval: interval(row) }));
             let mut points: Vec<Point> = points.collect();
             points.sort_by(|left, right| left.x.total_cmp(&right.x));
             Chart {
