@@ -38,10 +38,7 @@ pub struct Paths {
 /// The decoder that the settings describe.
 pub fn decoder(settings: &Settings) -> Result<Decoder, Failure> {
     let mapping = serde_path_to_error::deserialize(toml::Value::Table(settings.mapping.clone()));
-    let mut mapping: Mapping = mapping.map_err(|error: serde_path_to_error::Error<toml::de::Error>| {
-        let inside = error.path().iter().next().map(|_| format!(".{}", error.path())).unwrap_or_default();
-        Exit::Config.because(format!("mapping{inside}: {} (docs/mapping.md)", error.inner().message()))
-    })?;
+    let mut mapping: Mapping = mapping.map_err(|error| mapping_problem(&error))?;
     // Two homes for one limit would hide one of them.
     let limits = settings.mapping.get("limits").and_then(|limits| limits.as_table());
     for (name, home) in [("bytes", "decode.max_bytes"), ("depth", "decode.max_depth")] {
@@ -52,6 +49,18 @@ pub fn decoder(settings: &Settings) -> Result<Decoder, Failure> {
     mapping.limits.bytes = Size(settings.decode.max_bytes);
     mapping.limits.depth = settings.decode.max_depth as u32;
     Decoder::new(&mapping).map_err(|error| Exit::Config.because(error))
+}
+
+/// Which key of the mapping is wrong, and what was most likely meant.
+fn mapping_problem(error: &serde_path_to_error::Error<toml::de::Error>) -> Failure {
+    let message = error.inner().message();
+    let place = error.path().iter().next().map(|_| format!(".{}", error.path())).unwrap_or_default();
+    // serde puts names between backticks: the one that it does not know, then those that it does.
+    let mut names = message.split('`').skip(1).step_by(2);
+    let written = names.next().filter(|_| message.starts_with("unknown "));
+    let near = written.and_then(|written| settings::hint::nearest(written, names));
+    let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    Exit::Config.because(format!("mapping{place}: {message}{near} (docs/mapping.md)"))
 }
 
 pub fn catalog(settings: &Settings) -> Result<Catalog, Failure> {

@@ -8,7 +8,7 @@
 //! Paths are relative to the working directory, wherever they are written.
 
 mod effective;
-mod hint;
+pub mod hint;
 mod kind;
 mod layers;
 mod problem;

@@ -327,7 +327,7 @@ fn settings_are_shown_with_their_origin_and_limits_have_one_home() {
         ("mapping.context_dimension=-1", "mapping.context_dimension: invalid value: integer `-1`"),
         ("mapping.item=5", "mapping.item: "),
         ("mapping.feedback.jion=latest_item", "mapping.feedback.jion: unknown field `jion`, expected one of `join`"),
-        ("mapping.itme=/x", "mapping.itme: unknown field `itme`"),
+        ("mapping.candidate=/x", "did you mean candidates? (docs/mapping.md)"),
     ] {
         // What is shown must be right, as what is used.
         let said = failure_of(["config", "show", "-c", "configs/recsim.toml", "--set", wrong], 78);
