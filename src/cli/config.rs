@@ -10,7 +10,7 @@ pub fn config(command: &args::Config) -> Result<Exit, Failure> {
         args::Config::Schema => print_json(&settings::schema())?,
         args::Config::Show { settings: given, json } => {
             let sources = Sources::of_process(given.config.as_deref(), &given.set).map_err(refused)?;
-            // What is shown is in force, so all of it must be right.
+            // The table of settings does not know what a mapping may hold.
             plan::decoder(&settings::read(&sources).map_err(refused)?)?;
             if *json {
                 print_json(&settings::shown(&sources).map_err(refused)?)?;

@@ -117,7 +117,9 @@ fn overlap(lineage: &Lineage, range: &Range) -> Option<String> {
     });
     let seen: u64 = seen.sum();
     (seen > 0).then(|| {
-        format!("the policy has learned from {seen} of these records, which flatters it: --from leaves them out")
+        format!(
+            "the policy may have learned from up to {seen} of these offsets, which flatters it: --from leaves them out"
+        )
     })
 }
 
@@ -382,9 +384,9 @@ impl Report {
                 line(format!("{:<24}{:>14}   95 % by {}", "estimator", "value", self.interval));
             }
             let (low, high) = (estimate.interval_low, estimate.interval_high);
-            let interval = match high.is_finite() {
-                true => format!("[{low:.8}, {high:.8}]"),
-                false => "a lower bound of its own, 95 %".to_owned(),
+            let interval = match high == f64::INFINITY {
+                true => "a lower bound of its own, 95 %".to_owned(),
+                false => format!("[{low:.8}, {high:.8}]"),
             };
             line(format!("{:<24}{:>14.8}   {interval}", estimate.estimator, estimate.value));
         }

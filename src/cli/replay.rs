@@ -349,9 +349,9 @@ impl ReplayReport {
         } else if count("held") > 0 && count("admitted") + count("filtered") == 0 {
             tracing::warn!(
                 held = count("held"),
-                "every unit was held back, so nothing was learned: a unit is judged once there are two generations of the \
-                 baseline (score.generation) and some units in the window; a smaller score.generation, or \
-                 score.baseline = \"none\", learns from less"
+                "every unit was held back, so nothing was learned: a unit is judged once the baseline has two generations of \
+                 score.generation units (score.baseline = \"none\" needs none) and the window is full enough \
+                 (filter.warmup = \"admit\" does not wait for it)"
             );
         }
     }

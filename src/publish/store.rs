@@ -43,7 +43,7 @@ pub enum Outcome {
     Published(Published),
     /// The same content is current already.
     Unchanged(Published),
-    /// The gate objects, for this reason; `current` is what it was.
+    /// The gate objects, or it has learned nothing while the current one has; `current` is what it was.
     Refused(String),
     /// Somebody rolled back, and nobody has published by hand since.
     Held,
@@ -72,7 +72,7 @@ impl Publications {
             return Ok(Outcome::Held);
         }
         self.remove_drafts()?;
-        let current = self.current_unless_broken()?;
+        let current = self.current_or_newest_whole()?;
         let policy = tensors::encode(draft)?;
         let mut manifest = Manifest::of(draft, &policy)?;
         let is_same = |current: &&Published| {
@@ -89,6 +89,8 @@ impl Publications {
         if draft.version == 0 && parent.is_some_and(|parent| parent.manifest.version > 0) {
             return Ok(Outcome::Refused("it has not learned anything: no update was applied".to_owned()));
         }
+        // What is written again was let through before.
+        let gate = gate.filter(|_| same.is_none());
         let estimates = (parent.and_then(|parent| parent.manifest.evaluation.as_ref()), draft.evaluation.as_ref());
         if let Some(Err(reason)) = gate.map(|gate| gate.judge(estimates.0, estimates.1)) {
             return Ok(Outcome::Refused(reason));
@@ -140,7 +142,10 @@ impl Publications {
     pub fn current(&self) -> Result<Option<Published>, PublishError> {
         let link = self.directory.join(CURRENT);
         if self.disk.look_up(&link).during("look up", &link)?.is_none() {
-            return Ok(None);
+            return match link.is_symlink() {
+                true => Err(PublishError::Broken { path: link, flaw: "it points to nothing".to_owned() }),
+                false => Ok(None),
+            };
         }
         let directory = link.canonicalize().during("follow", &link)?;
         let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -148,12 +153,12 @@ impl Publications {
         Ok(Some(Published { name, directory, manifest }))
     }
 
-    /// A publication that rotted must not stand in the way of the next one.
-    fn current_unless_broken(&self) -> Result<Option<Published>, PublishError> {
+    /// A publication that rotted must not stand in the way of the next one, which then follows the newest that can be read.
+    fn current_or_newest_whole(&self) -> Result<Option<Published>, PublishError> {
         match self.current() {
             Err(PublishError::Broken { path, flaw }) => {
                 tracing::error!(path = %path.display(), flaw, "the current publication is broken");
-                Ok(None)
+                Ok(self.list()?.pop())
             }
             outcome => outcome,
         }
@@ -190,27 +195,30 @@ impl Publications {
         short.truncate(8);
         for name in [version.clone(), format!("{version}-{short}")] {
             let directory = self.directory.join(&name);
-            if self.disk.look_up(&directory).during("look up", &directory)?.is_none() {
-                let draft = self.directory.join(format!("{DRAFT}{name}"));
-                remove_tree(&*self.disk, &draft)?;
-                write_files(&*self.disk, &draft, &mut manifest, policy)?;
-                self.disk.rename(&draft, &directory).during("rename to", &directory)?;
-                self.sync()?;
-                return Ok(Published { name, directory, manifest });
-            }
-            match read_at(&*self.disk, &directory) {
-                Ok(same) if same.manifest.content == manifest.content => {
-                    return Ok(Published { name, directory, manifest: same.manifest });
+            let mut is_broken = false;
+            if self.disk.look_up(&directory).during("look up", &directory)?.is_some() {
+                match read_at(&*self.disk, &directory) {
+                    Ok(same) if same.manifest.content == manifest.content => {
+                        return Ok(Published { name, directory, manifest: same.manifest });
+                    }
+                    // Another content under this version: the longer name tells them apart.
+                    Ok(_) | Err(PublishError::NewerFormat { .. }) => continue,
+                    Err(PublishError::Broken { flaw, .. }) => {
+                        tracing::error!(path = %directory.display(), flaw, "a broken publication is replaced");
+                        is_broken = true;
+                    }
+                    Err(error) => return Err(error),
                 }
-                // Another content under this version: the longer name tells them apart.
-                Ok(_) | Err(PublishError::NewerFormat { .. }) => {}
-                Err(PublishError::Broken { flaw, .. }) => {
-                    tracing::error!(path = %directory.display(), flaw, "a broken publication is replaced");
-                    remove_tree(&*self.disk, &directory)?;
-                    return self.write(manifest, policy);
-                }
-                Err(error) => return Err(error),
             }
+            let draft = self.directory.join(format!("{DRAFT}{name}"));
+            remove_tree(&*self.disk, &draft)?;
+            write_files(&*self.disk, &draft, &mut manifest, policy)?;
+            if is_broken {
+                remove_tree(&*self.disk, &directory)?;
+            }
+            self.disk.rename(&draft, &directory).during("rename to", &directory)?;
+            self.sync()?;
+            return Ok(Published { name, directory, manifest });
         }
         Err(PublishError::Taken { path: self.directory.join(format!("{version}-{short}")) })
     }

@@ -260,6 +260,32 @@ fn rotten_tensors_of_the_current_publication_are_written_again_under_the_same_pa
     assert_eq!((&again.name, &again.manifest.lineage.parent), (&second.name, &second.manifest.lineage.parent));
     assert_eq!(read(&RealDisk, directory.path()).unwrap().policy, softmax(0.0));
     assert!(matches!(publications.publish(&draft(6, 0.0), None, true).unwrap(), Outcome::Unchanged(_)));
+    // Without its manifest nobody knows the parent: it is the newest that can be read.
+    fs::write(second.directory.join(MANIFEST), "rotten").unwrap();
+    let nothing = publications.publish(&draft(0, 0.0), None, true).unwrap();
+    assert!(matches!(nothing, Outcome::Refused(_)), "{nothing:?}");
+    assert_eq!(publish(&publications, &draft(6, 0.0)).manifest.lineage.parent, again.manifest.lineage.parent);
+}
+
+#[test]
+fn a_crash_while_a_rotten_publication_is_replaced_is_finished_by_the_next_attempt() {
+    for left in 0.. {
+        let directory = tempfile::tempdir().unwrap();
+        publish(&publications(directory.path()), &draft(5, 0.0));
+        let second = publish(&publications(directory.path()), &draft(6, 0.0));
+        fs::write(second.directory.join(POLICY), "rotten").unwrap();
+        let dying = Arc::new(Dying { left: AtomicU64::new(left) });
+        let outcome = Publications::open(dying, directory.path(), 3)
+            .and_then(|publications| publications.publish(&draft(6, 0.0), None, true));
+        let again = publications(directory.path()).publish(&draft(6, 0.0), None, true).unwrap();
+        let (Outcome::Published(again) | Outcome::Unchanged(again)) = again else { panic!("{again:?}") };
+        assert_eq!(again.manifest.lineage.parent, second.manifest.lineage.parent, "after {left} changes");
+        assert_eq!(read(&RealDisk, directory.path()).unwrap().manifest.version, 6, "after {left} changes");
+        if outcome.is_ok() {
+            assert!(left > 5, "{left}");
+            break;
+        }
+    }
 }
 
 #[test]

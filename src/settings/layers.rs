@@ -14,6 +14,7 @@ use toml::{Table, Value};
 use super::hint;
 use super::kind::Kind;
 use super::problem::{Flag, Origin, Problem, SettingsError, shown};
+use super::secret::MASK;
 use super::table::{Setting, TABLE};
 
 /// Prefix of the environment variables that are settings: `SLUICEBOX__FILTER__KAPPA=0.05`.
@@ -77,15 +78,22 @@ impl Leaves {
         if let Some((path, text)) = &sources.file {
             leaves.lay_file(path, text)?;
         }
-        let mut variables: BTreeMap<Vec<String>, &String> = BTreeMap::new();
+        let mut variables: BTreeMap<String, &String> = BTreeMap::new();
         for (variable, text) in &sources.environment {
             if let Some(rest) = variable.strip_prefix(PREFIX) {
                 let (path, origin) = (path_of_variable(rest), Origin::Environment { variable: variable.clone() });
                 leaves.lay_override(&path, text, &origin);
-                if let Some(other) = variables.insert(path.clone(), variable) {
+                let name = match &path[..] {
+                    [kafka, properties, key @ ..] if (&**kafka, &**properties) == ("kafka", "properties") => {
+                        format!("kafka.properties.{}", property_key(key, &origin))
+                    }
+                    _ => path.join("."),
+                };
+                if let Some(other) = variables.insert(name.clone(), variable) {
                     leaves.problems.push(Problem {
-                        name: path.join("."),
-                        value: shown(&Value::from(text.as_str())),
+                        name,
+                        // It may be a secret, and does not matter here.
+                        value: MASK.to_owned(),
                         origin,
                         accepted: "one variable: case does not count in their names".to_owned(),
                         fix: format!("unset {other} or {variable}"),

@@ -474,9 +474,16 @@ fn the_stored_schema_is_the_one_that_the_program_prints() {
 }
 
 #[test]
-fn two_variables_for_one_setting_are_refused_by_their_names() {
-    let twice = [("SLUICEBOX__FILTER__KAPPA", "0.3"), ("SLUICEBOX__filter__kappa", "0.4")];
-    let problem = problem("", &twice, &[]);
-    assert_eq!(problem.name, "filter.kappa");
-    assert!(problem.fix.contains("SLUICEBOX__FILTER__KAPPA or SLUICEBOX__filter__kappa"), "{problem}");
+fn two_variables_for_one_setting_are_refused_by_their_names_alone() {
+    for (one, other, name) in [
+        ("FILTER__KAPPA", "filter__kappa", "filter.kappa"),
+        ("KAFKA__PASSWORD", "kafka__password", "kafka.password"),
+        ("KAFKA__PROPERTIES__LINGER_MS", "KAFKA__PROPERTIES__LINGER__MS", "kafka.properties.linger.ms"),
+    ] {
+        let (one, other) = (format!("SLUICEBOX__{one}"), format!("SLUICEBOX__{other}"));
+        let problem = problem("", &[(&one, "0.3"), (&other, "0.4")], &[]);
+        assert_eq!(problem.name, name);
+        assert!(problem.fix.contains(&one) && problem.fix.contains(&other), "{problem}");
+        assert!(!problem.to_string().contains("0.3") && !problem.to_string().contains("0.4"), "{problem}");
+    }
 }

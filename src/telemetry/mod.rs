@@ -71,8 +71,8 @@ pub fn declare() {
 /// Sends log lines to stderr. `level` may name modules, as in `info,sluicebox::kafka=debug`. Once in a process.
 pub fn install_logs(level: &str, form: LogForm) -> Result<(), TelemetryError> {
     let wrong = || TelemetryError::Level { level: level.to_owned() };
-    // A lone word that is no level would name a module, and silence all the others.
-    let is_level = |part: &str| part.contains(['=', ':', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+    // Without a level a word names a module, and alone it silences all others: more likely it is a slip.
+    let is_level = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     let filter = EnvFilter::try_new(level).ok().filter(|_| level.split(',').all(is_level)).ok_or_else(wrong)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match form {

@@ -1,6 +1,7 @@
 //! A sweep for people: a table on the terminal, a page with pictures.
 
 use super::{Report, Row};
+use crate::evaluate::ESS_MIN;
 use crate::report::{self, Chart, Point, Series, Table, Tone};
 use crate::validation::Figures;
 
@@ -124,10 +125,13 @@ impl Report {
                 "Hit rate, log-likelihood and what the policy would earn by step (self-normalized inverse propensity \
                  scores, where the log has propensities) are progressive: over the last steps that were scored, each \
                  before the policy could train on it. A filtered policy leaves the average behavior of the log behind, \
-                 so a lower likelihood of all steps is no loss by itself, and it is over the steps whose item a policy knew:                  see how many were unknown."
+                 so a lower likelihood of all steps is no loss by itself, and it is over the steps whose item a policy knew: \
+                 see how many were unknown."
                     .to_owned(),
-                "What a policy would earn rests on the effective steps: below 100 it is a guess, whatever its interval, and                  no reason to choose."
-                    .to_owned(),
+                format!(
+                    "What a policy would earn rests on the effective steps: below {ESS_MIN} it is a guess, whatever its \
+                     interval, and no reason to choose."
+                ),
             ],
             made_by: "Made by sluicebox replay --sweep.".to_owned(),
             ..report::Report::default()
