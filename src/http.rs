@@ -58,14 +58,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections_max: 64,
+            connections_max: 256,
             head_bytes_max: 16 * 1024,
             headers_max: 64,
-            head_wait: Duration::from_secs(10),
+            head_wait: Duration::from_secs(5),
             body_bytes_max: 1 << 20,
             body_wait: Duration::from_secs(5),
             answers_max: 8,
-            connection_age_max: Duration::from_secs(300),
+            connection_age_max: Duration::from_secs(60),
             goodbye: Duration::from_secs(5),
         }
     }
@@ -259,9 +259,6 @@ async fn recommend(State(asked): State<Asked>, uri: Uri, body: Body) -> Response
     let Some(mut draw) = draw else {
         return refusal(StatusCode::BAD_REQUEST, "the only option is ?sample=SEED, a whole number");
     };
-    let Ok(_place) = asked.places.try_acquire() else {
-        return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many questions at once; ask again");
-    };
     let limits = asked.limits;
     let question = match tokio::time::timeout(limits.body_wait, to_bytes(body, limits.body_bytes_max)).await {
         Ok(Ok(question)) => question,
@@ -270,6 +267,10 @@ async fn recommend(State(asked): State<Asked>, uri: Uri, body: Body) -> Response
             return refusal(StatusCode::PAYLOAD_TOO_LARGE, &said);
         }
         Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the question did not arrive in time"),
+    };
+    // Only now: a question that never arrives must not take the place of those that do.
+    let Ok(_place) = asked.places.try_acquire() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many questions at once; ask again");
     };
     // Beside the thread that holds all connections: a large catalog takes a millisecond.
     let live = Arc::clone(&asked.live);

@@ -105,6 +105,13 @@ impl Lane {
         self.state.partition
     }
 
+    /// Bytes of all that it holds, by the fixed formula of the limits.
+    pub fn footprint(&self) -> u64 {
+        let parked = self.state.parked.iter().map(|(_, parked)| footprint::of_event(&parked.interaction));
+        let keys = self.state.visits.iter().map(|(key, _)| footprint::of_key(key.text()));
+        self.session_bytes + self.waiting_bytes + parked.sum::<u64>() + keys.sum::<u64>()
+    }
+
     /// The whole state, in microseconds whatever it holds: what is written to later is copied then.
     pub fn snapshot(&self) -> LaneState {
         self.state.clone()

@@ -306,6 +306,11 @@ pub(crate) mod footprint {
         SESSION + text_of(key) + of_ids(session.ids()) + session.steps.iter().map(of_step).sum::<u64>()
     }
 
+    /// Of a key itself, whatever is known of it.
+    pub(crate) fn of_key(key: &KeyText) -> u64 {
+        SESSION + text_of(key)
+    }
+
     pub(crate) fn of_step(step: &Step) -> u64 {
         STEP + of_decision(&step.decision)
     }

@@ -7,7 +7,7 @@ use super::{args, plan, publish, settings_from};
 use crate::checkpoint::RealDisk;
 use crate::exit::{Exit, Failure};
 use crate::publish::StateShape;
-use crate::serve::{Asking, Draw, Histories, Recommender, Refused, answer};
+use crate::serve::{Asking, Draw, Histories, HistoryLimits, Recommender, Refused, answer};
 use crate::settings::Settings;
 
 /// Far more than a session's events need: a line without an end must not fill the memory.
@@ -40,7 +40,8 @@ pub fn histories(settings: &Settings) -> Result<(Histories, StateShape), Failure
     let encoder = Arc::new(plan::encoder(settings, &decoder)?);
     let shape = StateShape::of(&encoder);
     let rules = plan::session_rules(settings);
-    Ok((Histories::new(decoder, encoder, rules, settings.serve.max_sessions), shape))
+    let limits = HistoryLimits { sessions: settings.serve.max_sessions, bytes: settings.serve.max_bytes };
+    Ok((Histories::new(decoder, encoder, rules, limits), shape))
 }
 
 /// Every line is answered before the next is read, and the answer is flushed at once. Empty lines are passed over.

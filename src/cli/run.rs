@@ -37,7 +37,8 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
     let settings = settings_from(&arguments.settings)?;
     let state = arguments.state.clone().unwrap_or_else(|| settings.checkpoint.directory.clone());
     let metrics = telemetry::install_metrics().map_err(|error| Exit::Bug.because(error))?;
-    let stop = stop_signals()?;
+    let starting = Arc::new(AtomicBool::new(true));
+    let stop = stop_signals(Arc::clone(&starting))?;
     let purpose = if arguments.adopt { Purpose::Continue } else { Purpose::Run };
     let claim = StateDirectory::claim(&RealDisk, &state, purpose);
     let _claim = claim.map_err(|error| job_failure(JobError::Checkpoint(error)))?;
@@ -84,6 +85,7 @@ pub fn run(arguments: &args::Run) -> Result<Exit, Failure> {
     }
     spec.announce = Some(announce);
     let job = Job::start(spec, store, restored, source, range).map_err(job_failure)?;
+    starting.store(false, Ordering::Relaxed);
     tracing::info!(topic, state = %state.display(), "running");
     let ended = watch(job, &stop, &health, &settings);
     if let Some(server) = server {
@@ -105,7 +107,10 @@ fn publisher(settings: &Settings, live: Arc<Live>) -> Result<(Announce, JoinHand
             gate: settings.publish.gate.map(|margin| Gate { margin }),
             every: settings.publish.every,
         }),
-        None => None,
+        None => {
+            tracing::info!("nothing is published: publish.dir is not set; what is sealed is served");
+            None
+        }
     };
     let (to, drafts) = bounded(1);
     let publisher = Publisher { drafts, standing, live };
@@ -140,8 +145,10 @@ fn live_range(source: &mut dyn Source, settings: &Settings, restored: Option<&Ou
     if let Some(known) = &known
         && known.len() != starts.len()
     {
-        return Err(job_failure(JobError::AnotherLog {
-            difference: format!("it had {} partitions, now there are {}", known.len(), starts.len()),
+        let (was, now) = (known.len(), starts.len());
+        return Err(job_failure(match now > was {
+            true => JobError::Grown { was, now },
+            false => JobError::AnotherLog { difference: format!("it had {was} partitions, now there are {now}") },
         }));
     }
     Ok(starts
@@ -157,8 +164,10 @@ fn serve(settings: &Settings, shown: Shown) -> Result<Option<Server>, Failure> {
     Ok(Some(server))
 }
 
-/// The first signal asks for a last seal; the second ends the process at once, which is safe at any moment.
-fn stop_signals() -> Result<Arc<AtomicBool>, Failure> {
+/// The first signal asks for a last seal; the second ends the process at once, which is safe at any moment. So does the
+/// first one while the process is `starting`: there is nothing to seal, and a broker that does not answer would be
+/// waited for.
+fn stop_signals(starting: Arc<AtomicBool>) -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -176,6 +185,10 @@ fn stop_signals() -> Result<Arc<AtomicBool>, Failure> {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                }
+                if starting.load(Ordering::Relaxed) {
+                    tracing::info!("stopped before anything was read");
+                    std::process::exit(i32::from(Exit::Success.code()));
                 }
                 if received.fetch_add(1, Ordering::Relaxed) > 0 {
                     std::process::exit(i32::from(Exit::Busy.code()));

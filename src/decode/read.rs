@@ -153,7 +153,7 @@ impl<'s, 'de> Reader<'s, 'de> {
             candidates,
             propensity: self.propensity(fields, element)?,
             position: self.position(fields, element)?,
-            reward: self.optional_number(fields.reward.as_ref(), element)?.unwrap_or(0.0),
+            reward: bounded(self.optional_number(fields.reward.as_ref(), element)?.unwrap_or(0.0), "reward")?,
             item: Id::from(item),
         })
     }
@@ -306,7 +306,7 @@ impl<'s, 'de> Reader<'s, 'de> {
 
     fn direct_reward(&self, fields: &FeedbackFields) -> Result<f64, Malformed> {
         match &fields.reward {
-            Some(field) => self.number(field, 0),
+            Some(field) => bounded(self.number(field, 0)?, field.name),
             None => Err(Malformed::field(MalformedReason::MissingField, "feedback.reward", "the mapping has none")),
         }
     }
@@ -332,13 +332,7 @@ impl<'s, 'de> Reader<'s, 'de> {
             (Amount::Scaled { per, weight, max }, Some(value)) => self.number(value, 0)?.min(max) / per * weight,
             (Amount::Scaled { .. }, None) => f64::NAN,
         };
-        match reward.is_finite() {
-            true => Ok(reward),
-            false => {
-                let detail = "the scaled reward is not a finite number";
-                Err(Malformed::field(MalformedReason::NumberOutOfRange, "feedback.value", detail))
-            }
-        }
+        bounded(reward, "feedback.value")
     }
 
     fn flag(&self, field: Option<&Field>) -> Result<bool, Malformed> {
@@ -349,4 +343,15 @@ impl<'s, 'de> Reader<'s, 'de> {
             found => Err(wrong_type(field, "a boolean", found)),
         }
     }
+}
+
+/// No reward in any unit; sums over a session of greater ones would leave the numbers that scores are made of.
+const REWARD_MAX: f64 = 1e30;
+
+fn bounded(reward: f64, field: &'static str) -> Result<f64, Malformed> {
+    if reward.abs() <= REWARD_MAX {
+        return Ok(reward);
+    }
+    let detail = format!("a reward of {reward:e} is beyond {REWARD_MAX:e}");
+    Err(Malformed::field(MalformedReason::NumberOutOfRange, field, detail))
 }

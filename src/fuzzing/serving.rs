@@ -14,7 +14,7 @@ use crate::live;
 use crate::policy::{Head, Policy, Tensor};
 use crate::position::Offset;
 use crate::publish::{Draft, StateShape};
-use crate::serve::{self, Answer, Asking, Draw, Histories, Live, Recommender};
+use crate::serve::{self, Answer, Asking, Draw, Histories, HistoryLimits, Live, Recommender};
 use crate::state::{Pooling, StateEncoder};
 use crate::telemetry::{self, Health};
 
@@ -100,7 +100,7 @@ fn watched() -> live::Sessions {
 
 fn histories() -> Histories {
     let rules = SessionRules { max_steps: 3, ..SessionRules::default() };
-    Histories::new(Arc::clone(decoder()), Arc::new(encoder()), rules, 2)
+    Histories::new(Arc::clone(decoder()), Arc::new(encoder()), rules, HistoryLimits { sessions: 2, bytes: 1 << 20 })
 }
 
 fn decoder() -> &'static Arc<Decoder> {

@@ -197,6 +197,13 @@ impl Ear {
         self.heard().marks.get(&(topic.to_owned(), partition)).copied()
     }
 
+    /// How many partitions the topic has by now, as far as the client has heard.
+    pub(super) fn partitions(&self, topic: &str) -> u32 {
+        let heard = self.heard();
+        let last = heard.marks.range((topic.to_owned(), 0)..=(topic.to_owned(), i32::MAX)).next_back();
+        last.map_or(0, |((_, partition), _)| u32::try_from(partition + 1).unwrap_or_default())
+    }
+
     pub(super) fn deliveries(&self) -> Deliveries {
         self.heard().deliveries.clone()
     }

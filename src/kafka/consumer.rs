@@ -3,6 +3,7 @@
 //! One `BaseConsumer`, polled by the thread that owns the source: as cheap as a bare poll loop, and `poll` stays alive
 //! while the rest of the process works. Stream consumers and split partition queues lose wake-ups; they are avoided.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::thread;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct TopicSource {
     /// What has happened and was not told yet.
     news: VecDeque<Polled>,
     spares: Spares,
+    /// The topic has grown, and that was told.
+    has_told_growth: Cell<bool>,
 }
 
 impl TopicSource {
@@ -60,7 +63,16 @@ impl TopicSource {
         };
         let cluster = consumer.client().fetch_cluster_id(settings.connection.connect_timeout);
         let (cursors, news, spares) = Default::default();
-        Ok(TopicSource { consumer: Some(consumer), settings, cluster, partitions, cursors, news, spares })
+        Ok(TopicSource {
+            consumer: Some(consumer),
+            settings,
+            cluster,
+            partitions,
+            cursors,
+            news,
+            spares,
+            has_told_growth: Cell::new(false),
+        })
     }
 
     fn consumer(&self) -> Result<&BaseConsumer<Ear>, KafkaError> {
@@ -90,6 +102,19 @@ impl TopicSource {
     fn failed(&self, attempt: String) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
         let complaint = self.consumer.as_ref().map(|consumer| consumer.context().complaint()).unwrap_or_default();
         |source| KafkaError::Failed { attempt, source: Box::new(source), complaint }
+    }
+
+    /// A state covers the partitions that it began with: what comes into others is not learned from, and should not be so in
+    /// silence.
+    fn tell_growth(&self, now: u32) {
+        if now > self.partitions && !self.has_told_growth.replace(true) {
+            tracing::error!(
+                topic = self.settings.topic,
+                read = self.partitions,
+                now,
+                "the topic has grown, and its new partitions are not read: start anew with another --state, and --warm-start"
+            );
+        }
     }
 
     fn list<'p>(&self, partitions: impl IntoIterator<Item = &'p Partition>) -> TopicPartitionList {
@@ -376,6 +401,7 @@ impl Source for TopicSource {
             let end = u64::try_from(marks.end).ok()?;
             Some((Partition(partition), NextOffset::boundary(end)))
         };
+        self.tell_growth(consumer.context().partitions(&self.settings.topic));
         (0..self.partitions).filter_map(end).collect()
     }
 

@@ -138,6 +138,11 @@ impl Publications {
         Ok(Published { name, directory: path, manifest: publication.manifest })
     }
 
+    /// The name that `current` points to, without looking further.
+    pub fn current_name(&self) -> Option<PathBuf> {
+        self.directory.join(CURRENT).read_link().ok()
+    }
+
     /// What `current` points to; its tensors are not read.
     pub fn current(&self) -> Result<Option<Published>, PublishError> {
         let link = self.directory.join(CURRENT);

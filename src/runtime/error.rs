@@ -32,6 +32,11 @@ pub enum JobError {
     )]
     AnotherLog { difference: String },
     #[error(
+        "the topic has grown from {was} to {now} partitions: this state covers those that it began with, and users may have \
+         moved to others; use another --state directory, with --warm-start to take over the policy alone"
+    )]
+    Grown { was: usize, now: usize },
+    #[error(
         "settings that shape the state have changed: {}; put them back, or use another --state directory, with \
          --warm-start {checkpoint} to take over the policy alone",
         names.join(", ")
@@ -58,7 +63,7 @@ impl JobError {
         match self {
             JobError::Source(error) | JobError::Load(error) => exit_of(error.fault()),
             JobError::Checkpoint(error) => Exit::from_code(error.exit_code()),
-            JobError::Breaker { .. } | JobError::AnotherLog { .. } => Exit::Data,
+            JobError::Breaker { .. } | JobError::AnotherLog { .. } | JobError::Grown { .. } => Exit::Data,
             JobError::Restore { .. } | JobError::Range { .. } | JobError::Journal(_) => Exit::Data,
             JobError::SettingsChanged { .. } | JobError::Config(_) => Exit::Config,
             JobError::Learner(_)

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::publication::{Checkpointed, PublishPlan};
 use crate::checkpoint::{Checksum, RealDisk};
@@ -15,6 +15,9 @@ use crate::clock::Stopwatch;
 use crate::publish::{self, Draft, Gate, Outcome, Publications, PublishError};
 use crate::serve::{Live, Recommender};
 use crate::telemetry::declared;
+
+/// How soon a rollback, or somebody else's publication, is noticed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The writer's side.
 #[derive(Debug, Clone)]
@@ -59,18 +62,35 @@ impl Publisher {
     pub fn run(self) {
         let mut since_last: Option<Stopwatch> = None;
         let mut served: Option<Checksum> = None;
-        while let Ok(draft) = self.drafts.recv() {
-            let Some(standing) = &self.standing else {
-                self.serve(Recommender::from_draft(draft, self.live.shape()));
-                continue;
-            };
-            if standing.is_due(since_last.as_ref()) {
-                since_last = Some(Stopwatch::start());
-                standing.publish(&draft);
+        let mut served_name = None;
+        loop {
+            match (self.drafts.recv_timeout(LOOK_EVERY), &self.standing) {
+                (Ok(draft), Some(standing)) => {
+                    if standing.is_due(since_last.as_ref()) {
+                        since_last = Some(Stopwatch::start());
+                        standing.publish(&draft);
+                    }
+                    served_name = standing.publications.current_name();
+                    self.follow_loudly(standing, &mut served);
+                }
+                (Ok(draft), None) => self.serve(Recommender::from_draft(draft, self.live.shape())),
+                // Whoever rolls back does not wait for the next seal.
+                (Err(RecvTimeoutError::Timeout), Some(standing)) => {
+                    let name = standing.publications.current_name();
+                    if name != served_name {
+                        served_name = name;
+                        self.follow_loudly(standing, &mut served);
+                    }
+                }
+                (Err(RecvTimeoutError::Timeout), None) => {}
+                (Err(RecvTimeoutError::Disconnected), _) => return,
             }
-            if let Err(error) = self.follow(standing, &mut served) {
-                tracing::error!(%error, "could not read the current publication");
-            }
+        }
+    }
+
+    fn follow_loudly(&self, standing: &Standing, served: &mut Option<Checksum>) {
+        if let Err(error) = self.follow(standing, served) {
+            tracing::error!(%error, "could not read the current publication");
         }
     }
 

@@ -25,6 +25,18 @@ pub struct Histories {
     sessions: Mutex<Sessions>,
 }
 
+/// What whoever asks may use up.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryLimits {
+    pub sessions: usize,
+    /// By the fixed formula of the lanes.
+    pub bytes: u64,
+}
+
+/// A name is one session; what is remembered under it beyond that is somebody's mistake, or worse.
+const OPEN_MAX: u64 = 64;
+const WAITING_MAX: u64 = 1_000;
+
 /// What a policy is asked about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Situation {
@@ -39,7 +51,8 @@ struct Sessions {
     /// Names by when they were last used.
     by_use: BTreeMap<u64, Id>,
     uses: u64,
-    sessions_max: usize,
+    bytes: u64,
+    limits: HistoryLimits,
 }
 
 #[derive(Debug)]
@@ -50,6 +63,8 @@ struct History {
     /// Of the latest event: a decision that names nobody is theirs.
     latest: Option<Owner>,
     used: u64,
+    /// Footprint, as it was last counted.
+    bytes: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -63,9 +78,15 @@ impl Histories {
         decoder: Arc<Decoder>,
         encoder: Arc<StateEncoder>,
         rules: SessionRules,
-        sessions_max: usize,
+        limits: HistoryLimits,
     ) -> Histories {
-        let sessions = Sessions { by_name: HashMap::new(), by_use: BTreeMap::new(), uses: 0, sessions_max };
+        let rules = SessionRules {
+            max_bytes: rules.max_bytes.min(limits.bytes / 16),
+            max_open: rules.max_open.min(OPEN_MAX),
+            max_waiting_events: rules.max_waiting_events.min(WAITING_MAX),
+            ..rules
+        };
+        let sessions = Sessions { by_name: HashMap::new(), by_use: BTreeMap::new(), uses: 0, bytes: 0, limits };
         Histories { decoder, encoder, rules, sessions: Mutex::new(sessions) }
     }
 
@@ -94,7 +115,9 @@ impl Histories {
                 let events = self.decoded(events, records)?;
                 let history = sessions.touch(name, self.rules);
                 history.observe(events);
-                Ok(request.map(|request| history.situation(&self.encoder, request)))
+                let situation = request.map(|request| history.situation(&self.encoder, request));
+                sessions.weigh(name);
+                Ok(situation)
             }
         }
     }
@@ -114,14 +137,16 @@ impl Histories {
 
     /// Forgets a session.
     pub fn end(&self, session: &str) {
-        let mut sessions = self.lock();
-        if let Some(history) = sessions.by_name.remove(session) {
-            sessions.by_use.remove(&history.used);
-        }
+        self.lock().forget(session);
     }
 
     pub fn len(&self) -> usize {
         self.lock().by_name.len()
+    }
+
+    /// What all sessions hold, by the fixed formula of the lanes.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -159,22 +184,40 @@ impl Sessions {
         if let Some(history) = self.by_name.get(name) {
             self.by_use.remove(&history.used);
         } else {
-            while self.by_name.len() >= self.sessions_max
-                && let Some((_, oldest)) = self.by_use.pop_first()
-            {
-                self.by_name.remove(&oldest);
-            }
+            while self.by_name.len() >= self.limits.sessions && self.forget_oldest() {}
         }
         self.by_use.insert(used, name.into());
         let history = self.by_name.entry(name.into()).or_insert_with(|| History::new(rules));
         history.used = used;
         history
     }
+
+    /// Counts what the session that was used last holds now, and forgets others while all together hold too much.
+    fn weigh(&mut self, name: &str) {
+        if let Some(history) = self.by_name.get_mut(name) {
+            let bytes = history.lane.footprint();
+            self.bytes = self.bytes - history.bytes + bytes;
+            history.bytes = bytes;
+        }
+        while self.bytes > self.limits.bytes && self.by_name.len() > 1 && self.forget_oldest() {}
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self.by_use.first_key_value().map(|(_, name)| name.clone());
+        oldest.map(|name| self.forget(&name)).is_some()
+    }
+
+    fn forget(&mut self, name: &str) {
+        if let Some(history) = self.by_name.remove(name) {
+            self.by_use.remove(&history.used);
+            self.bytes -= history.bytes;
+        }
+    }
 }
 
 impl History {
     fn new(rules: SessionRules) -> History {
-        History { lane: Lane::new(Partition(0), rules), records: 0, latest: None, used: 0 }
+        History { lane: Lane::new(Partition(0), rules), records: 0, latest: None, used: 0, bytes: 0 }
     }
 
     fn observe(&mut self, records: Vec<Vec<Event>>) {

@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::decode::Malformed;
 use crate::policy::PolicyError;
 
-pub use self::histories::{Histories, Situation};
+pub use self::histories::{Histories, HistoryLimits, Situation};
 pub use self::live::Live;
 pub use self::protocol::{Answer, Asking, Question, Refused, answer};
 pub use self::recommender::{Choice, Draw, Recommender};

@@ -43,6 +43,10 @@ fn lines(log: &str) -> Vec<String> {
     BufReader::new(GzDecoder::new(file)).lines().map(Result::unwrap).collect()
 }
 
+fn limits(sessions: usize) -> HistoryLimits {
+    HistoryLimits { sessions, bytes: 64 << 20 }
+}
+
 fn publication(draft: Draft) -> Publication {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("policy");
@@ -140,7 +144,7 @@ fn a_logged_session_played_again_gives_the_very_states_of_training() {
         let expected = trained(&decoder, &encoder, rules, &log);
         let recommender =
             Recommender::new(linear(&["1", "2", "3"], &encoder), &StateShape::of(&encoder), None).unwrap();
-        let histories = Histories::new(decoder, Arc::clone(&encoder), rules, 1_000);
+        let histories = Histories::new(decoder, Arc::clone(&encoder), rules, limits(1_000));
         let found = asked(&histories, &recommender, &log);
         let steps: usize = expected.values().map(Vec::len).sum();
         assert!(steps > 500, "{steps} steps");
@@ -167,7 +171,7 @@ const ITEMS: [&str; 4] = ["a", "b", "c", "d"];
 fn served(temperature: Option<f64>) -> (Histories, Recommender) {
     let (decoder, encoder) = bandit();
     let recommender = Recommender::new(linear(&ITEMS, &encoder), &StateShape::of(&encoder), temperature).unwrap();
-    (Histories::new(decoder, encoder, SessionRules::default(), 2), recommender)
+    (Histories::new(decoder, encoder, SessionRules::default(), limits(2)), recommender)
 }
 
 /// A live policy over the items a, b, c, d, for the tests of HTTP.
@@ -191,7 +195,7 @@ fn decision(x: f64) -> Value {
 fn the_live_history_is_that_of_the_events() {
     let (decoder, _) = bandit();
     let encoder = encoder(&decoder, Pooling::Mean { length: 2 });
-    let histories = Histories::new(Arc::clone(&decoder), encoder, SessionRules::default(), 2);
+    let histories = Histories::new(Arc::clone(&decoder), encoder, SessionRules::default(), limits(2));
     let sessions = Sessions::new(10).with_history(2);
     let shown = |item: &str, second: i64| {
         json!({ "ts": 1_700_000_000_000_i64 + 1_000 * second, "user": "u", "item": item, "x": [0.1] }).to_string()
@@ -348,6 +352,25 @@ fn sessions_are_bounded_and_end_when_told() {
     assert_eq!(served.0.len(), 2);
     assert_eq!(ask("s1", json!({ "end": true })).items.len(), 1);
     assert_eq!(served.0.len(), 1);
+}
+
+#[test]
+fn what_sessions_hold_is_bounded_in_bytes_however_few_they_are() {
+    let (decoder, encoder) = bandit();
+    let bytes = 1 << 20;
+    let limits = HistoryLimits { sessions: 1_000, bytes };
+    let histories = Histories::new(decoder, encoder, SessionRules::default(), limits);
+    let long = "x".repeat(900);
+    for number in 0..4_000 {
+        // Many users under one name, and one user under many names.
+        let event =
+            |user: String| json!({ "ts": 1_700_000_000_000_i64 + number, "user": user, "item": "a", "x": [1.0] });
+        let (crowd, lone) = (event(format!("{long}{number}")).to_string(), event(long.clone()).to_string());
+        histories.situation(Some("crowd"), &[crowd.as_bytes()], None).unwrap();
+        histories.situation(Some(&format!("s{number}")), &[lone.as_bytes()], None).unwrap();
+        assert!(histories.bytes() <= bytes, "{} after {number}", histories.bytes());
+    }
+    assert!(histories.len() > 100, "{}", histories.len());
 }
 
 #[test]

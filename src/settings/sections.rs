@@ -422,6 +422,8 @@ pub struct Publish {
 #[serde(deny_unknown_fields)]
 pub struct Serve {
     pub max_sessions: usize,
+    #[serde(deserialize_with = "read::size")]
+    pub max_bytes: u64,
 }
 
 /// All sections, checked.

@@ -201,11 +201,12 @@ pub const TABLE: &[Setting] = &[
     operational("decisions.file", Kind::Path, None, "File for one JSON line per judged unit."),
     operational("runtime.threads", count(0, 1_024), Some("0"), "Threads that decode and assemble; 0 = one per processor."),
     operational("simulate", Kind::Open, Some("{}"), "Settings of the simulator; configs/demo.toml writes all of them out."),
-    operational("publish.dir", Kind::Path, None, "Where policies are published; --publish without it uses `published` in the state directory."),
+    operational("publish.dir", Kind::Path, None, "Where policies are published; without it `run` publishes nothing, and --publish uses `published` in the state directory."),
     operational("publish.every", length_or_off(100, 365 * DAY), Some(r#""10m""#), "Least time between two publications of `run`; off = only when asked."),
     operational("publish.temperature", number(Bounds::above(0.0, 100.0)), Some("1.0"), "Temperature of the served distribution: below 1 it is sharper than the policy."),
     operational("publish.gate", Kind::NumberOr { bounds: Bounds::from_to(0.0, 10.0), word: "off" }, Some("0.1"), "How far a policy's estimate may fall below the published one's, as a share of it."),
     operational("publish.keep", count(2, 10_000), Some("10"), "Publications to keep."),
 
     operational("serve.max_sessions", count(1, 10_000_000), Some("10_000"), "Sessions that `recommend` remembers; beyond, the one unused for longest is forgotten."),
+    operational("serve.max_bytes", size(MIB, 256 * GIB), Some(r#""256MiB""#), "Memory of these sessions; beyond, the one unused for longest is forgotten. One session holds a sixteenth at most."),
 ];

@@ -149,6 +149,46 @@ fn it_tails_the_topic_stops_gracefully_and_goes_on() {
     );
 }
 
+#[test]
+fn a_rollback_is_served_without_waiting_for_the_next_seal() {
+    let setup = Setup::new("rollback", 1);
+    let directory = format!("publish.dir={}", setup.path("public"));
+    let learning = ["filter.warmup=admit", "learner.batch=16", "learner.replay_ratio=4", "publish.every=100ms"];
+    let learning: Vec<&str> = learning.iter().chain([&&*directory]).flat_map(|setting| ["--set", setting]).collect();
+    let running = setup.run_with(&learning);
+    let served = || {
+        let metrics = setup.get("/metrics")?.1;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("sluicebox_served_updates "))?;
+        line.parse::<f64>().ok().map(|version| version as u64)
+    };
+    let publish = |more: &[&str]| {
+        json_of([&["publish", "--state", &setup.path("state"), "--json", "--set", &directory], more].concat())
+    };
+    let mut first = 0;
+    wait_until("two policies are published, one after the other", LIMIT, || {
+        topics::produce(&setup.bootstrap, &setup.topic, 0, 1_700_000_000_000, &visits(first, 40));
+        first += 40;
+        std::thread::sleep(Duration::from_millis(500));
+        served() > Some(0) && publish(&["--list"])["publications"].as_array().unwrap().len() > 1
+    });
+    // Nothing more comes, so nothing more is sealed.
+    setup.wait_for("records", u64::from(first) * 3);
+    std::thread::sleep(Duration::from_secs(1));
+    let back = publish(&["--rollback"]);
+    assert_ne!(back["version"].as_u64(), served(), "{back:#}");
+    wait_until("the earlier policy is served", LIMIT, || served() == back["version"].as_u64());
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(LIMIT).status.code(), Some(0));
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_a_broker() {
+    let setup = Setup::on("127.0.0.1:1".to_owned(), "nowhere".to_owned());
+    let running = setup.run_with(&["--set", "kafka.connect_timeout=9m"]);
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(Duration::from_secs(60)).status.code(), Some(0));
+}
+
 /// Whoever draws the counters must not have to tell "none yet" from "no such counter".
 #[test]
 fn the_status_has_every_counter_from_the_start_and_goes_on_from_the_state() {

@@ -307,3 +307,16 @@ fn a_position_is_a_whole_number_or_refused() {
     }
     check_refused(&decoder, &with("\"top\""), MalformedReason::WrongType, Some("position"));
 }
+
+#[test]
+fn a_reward_that_no_unit_explains_is_out_of_range_wherever_it_stands() {
+    let kinds = r#"kind = { pointer = "/t", table = { show = "decision", dwell = "feedback" } }"#;
+    let table = r#"{ join = "latest_item", kind = "/what", value = "/v", rewards = { stay = { per = 1.0, weight = 1e10, max = 1e25 } } }"#;
+    let decoder = decoder(&format!("{kinds}\nreward = \"/reward\"\nfeedback = {table}\n{BASE}"));
+    let document = |more: &str| format!(r#"{{"ts":{TIME},"user":"u","item":"i",{more}}}"#);
+    let decision = |reward: &str| document(&format!(r#""t":"show","reward":{reward}"#));
+    check_refused(&decoder, &decision("-1e31"), MalformedReason::NumberOutOfRange, Some("reward"));
+    assert!(decode(&decoder, &decision("-1e30")).is_ok());
+    let stay = document(r#""t":"dwell","what":"stay","v":1e21"#);
+    check_refused(&decoder, &stay, MalformedReason::NumberOutOfRange, Some("feedback.value"));
+}
