@@ -182,7 +182,7 @@ candidates (mapping.candidates) restrict what can be shown. Without \"session\",
 Best first, or with --sample drawn without replacement. The propensity of an item is its
 probability as the first choice, under the distribution with temperature and tilt; of the
 k-th drawn item, divide it by 1 - the sum of those before it. Sessions beyond
-serve.max_sessions are forgotten, those unused for longest first.")]
+serve.max_sessions or serve.max_bytes are forgotten, those unused for longest first.")]
 pub struct Recommend {
     /// publish.dir, one publication in it, an export, or a state directory that holds `published`
     #[arg(long, value_name = "DIR")]
