@@ -176,8 +176,9 @@ One question a line, one answer a line:
   {\"session\": \"s1\", \"events\": [RAW EVENTS SINCE ITS LAST LINE], \"decision\": {RAW EVENT}, \"top\": 1}
   {\"items\": [\"a\"], \"scores\": [1.5], \"propensities\": [0.25], \"policy_version\": 1200}
 The decision is the raw event as it will stand in the topic, without item and propensity; its
-candidates (mapping.candidates) restrict what can be shown. Without \"session\", events are the whole history;
-\"end\": true forgets the session. A wrong line gets {\"error\": ..} and changes nothing.
+candidates (mapping.candidates) restrict what can be shown. Without \"session\", events are the
+whole history; \"end\": true forgets the session. A wrong line gets {\"error\": ..} and changes
+nothing.
 
 Best first, or with --sample drawn without replacement. The propensity of an item is its
 probability as the first choice, under the distribution with temperature and tilt; of the
