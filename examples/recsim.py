@@ -4,6 +4,7 @@
     recsim.py log --decisions 127000 --seed 1 --labels labels.csv > log.jsonl    # by a mixture of policies
     recsim.py play --policy DIR --config FILE [--sample] --users 200 --seed 1    # returns of a published policy
     recsim.py play --package ...                                                 # the same in Google's own package
+    recsim.py split --log FILE --part N --kept FILE --held-out FILE               # a quarter of the sessions is held out
     recsim.py likelihood --policy DIR --config FILE --log FILE --labels FILE     # of a log's decisions, by who made them
     recsim.py batch --log FILE --objective top|awr --seed 1                      # what it is compared with, trained in batch
 
@@ -18,6 +19,7 @@ return of a session is the time watched.
 import argparse
 import csv
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
@@ -208,6 +210,14 @@ def read(path):
         yield from map(json.loads, lines)
 
 
+def split(options):
+    """By a hash of part and session: neither users nor loggers stand in any order."""
+    with open(options.kept, "w") as kept, open(options.held_out, "w") as held_out:
+        for event in read(options.log):
+            named = f"{options.part}/{event['session_id']}".encode()
+            print(json.dumps(event), file=held_out if hashlib.blake2b(named).digest()[0] % 4 == 0 else kept)
+
+
 def likelihood(options):
     with open(options.labels, newline="") as file:
         loggers = {row["session_id"]: row["policy"] for row in csv.DictReader(file)}
@@ -302,6 +312,9 @@ def main():
             "binary": {"default": "sluicebox"},
             "decisions": {"type": int, "default": 127_000},
             "log": {"required": True},
+            "kept": {"required": True},
+            "held-out": {"required": True},
+            "part": {"type": int, "required": True},
             "labels": {"required": run is likelihood},
             "mixture": {"type": float, "nargs": 3, "default": [0.7, 0.2, 0.1], "help": "of random, popular, near-optimal"},
             "noise": {"type": float, "default": 0.1, "help": "uniform share of the near-optimal logger"},
@@ -326,6 +339,7 @@ def main():
 
     command(log, "decisions", "labels", "mixture", "noise", "temperature", "propensities")
     command(play, "binary", "policy", "config", "package", "sample", "users")
+    command(split, "log", "part", "kept", "held-out")
     command(likelihood, "binary", "policy", "config", "log", "labels", "temperature")
     command(batch, "log", "objective", "tau", "updates", "users")
     options = parser.parse_args()

@@ -43,9 +43,9 @@ pub fn load(arguments: &args::Load) -> Result<Exit, Failure> {
     let loaded = crate::kafka::load(&target, &arguments.file, &line_keys(&decoder), &mut |records| tally.show(records));
     drop(tally);
     let loaded = loaded.map_err(|error| job_failure(JobError::Load(error.into())))?;
-    if loaded.nobodys > 0 {
+    if loaded.without_user > 0 {
         tracing::warn!(
-            records = loaded.nobodys,
+            records = loaded.without_user,
             of = loaded.records,
             "these records name no user under this mapping, so they are all in partition 0; -c FILE names the mapping"
         );

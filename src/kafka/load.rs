@@ -31,7 +31,7 @@ pub struct LoadReport {
     pub bytes: u64,
     pub records_by_partition: Vec<u64>,
     /// Records that name no user.
-    pub nobodys: u64,
+    pub without_user: u64,
     pub topic_was_created: bool,
 }
 
@@ -56,7 +56,7 @@ pub fn load(
     let mut producer = Producer::new(connection, topic, settings.compression)?;
     let mut splitter = Splitter::new(partitions);
     let records_by_partition = vec![0; partitions as usize];
-    let mut report = LoadReport { records: 0, bytes: 0, records_by_partition, nobodys: 0, topic_was_created };
+    let mut report = LoadReport { records: 0, bytes: 0, records_by_partition, without_user: 0, topic_was_created };
     while let Some(line) = lines.next()? {
         let key = key_of(line);
         let placed = splitter.place(&key);
@@ -68,7 +68,7 @@ pub fn load(
             headers: None,
         });
         report.bytes += line.len() as u64;
-        report.nobodys += u64::from(key.user.is_none());
+        report.without_user += u64::from(key.user.is_none());
         sent.map_err(|source| KafkaError::Line { line: lines.number(), source: Box::new(source) })?;
         report.records += 1;
         report.records_by_partition[placed.partition.0 as usize] += 1;

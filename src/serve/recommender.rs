@@ -109,7 +109,12 @@ impl Recommender {
         if self.items.is_empty() {
             return Err(ServeError::NoItem);
         }
-        candidates.map_or(Ok(()), |candidates| self.known(candidates).map(drop))
+        match candidates {
+            Some(candidates) if !candidates.iter().any(|id| self.numbers.contains_key(id)) => {
+                Err(ServeError::NoCandidate(candidates.len()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// At most `top` items, each once, in the order of `draw`.

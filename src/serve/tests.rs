@@ -370,7 +370,8 @@ fn what_sessions_hold_is_bounded_in_bytes_however_few_they_are() {
         histories.situation(Some(&format!("s{number}")), &[lone.as_bytes()], None).unwrap();
         assert!(histories.bytes() <= bytes, "{} after {number}", histories.bytes());
     }
-    assert!(histories.len() > 100, "{}", histories.len());
+    // The bytes and not the count are what bounds them, and the crowd has not driven the others out.
+    assert!((100..1_000).contains(&histories.len()), "{}", histories.len());
 }
 
 #[test]

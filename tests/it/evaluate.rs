@@ -1,6 +1,7 @@
 //! `evaluate` on real logs, against numbers that other packages computed.
 
 use std::fs;
+use std::io::Read;
 
 use serde_json::Value;
 
@@ -191,4 +192,17 @@ fn the_table_for_people_shows_what_an_estimate_rests_on() {
         sluicebox([&arguments[..], &["--resamples", "100", "--interval", "student"]].concat()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("effective 2467.4") && said.contains("95 % by student"), "{}", told(&output));
+    // A bound is no interval, whatever kind of interval was asked for.
+    let bound = said.lines().find(|line| line.starts_with("ips_bernstein_lb95")).unwrap();
+    assert!(bound.ends_with("a lower bound of its own, 95 %"), "{bound}");
+    assert!(!said.contains("could not be read"), "{said}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let rotten = directory.path().join("rotten.jsonl");
+    let mut whole = String::new();
+    flate2::read::MultiGzDecoder::new(fs::File::open(&log).unwrap()).read_to_string(&mut whole).unwrap();
+    fs::write(&rotten, format!("{whole}\nno record\n")).unwrap();
+    let arguments = ["evaluate", "-c", "configs/obd.toml", "--policy-table", &table, "--resamples", "100", "--file"];
+    let said = told(&sluicebox(arguments).arg(&rotten).output().unwrap());
+    assert!(said.contains("WARNING    1 of 10001 records could not be read"), "{said}");
 }

@@ -71,6 +71,15 @@ fn simulated_events_are_loaded_checked_and_refused_as_they_should() {
     let appended = json_of([&load[..], &["--append"]].concat());
     assert_eq!(appended["topic_was_created"], false);
 
+    // Without the mapping nobody is found, and all would lie in one partition in silence.
+    let (nameless, named, log) = (broker::unique("nameless"), broker::unique("named"), repository(RECSIM));
+    let unmapped = ["load", &log, "--topic", &nameless, "--partitions", "3", "--set", &bootstrap];
+    let said = told(&sluicebox(unmapped).output().unwrap());
+    assert!(said.contains("name no user under this mapping"), "{said}");
+    let mapped = [&unmapped[..3], &[&*named], &unmapped[4..], &["-c", "configs/recsim.toml"]].concat();
+    let said = told(&sluicebox(mapped).output().unwrap());
+    assert!(!said.contains("name no user"), "{said}");
+
     let topics = format!("kafka.topics={topic}");
     let from_topic = json_of([&["check", "--sample", "topic", "--set", &topics][..], &demo].concat());
     check_schema("check-report", &from_topic);
