@@ -57,7 +57,7 @@ pub struct MergeGauge {
     pub lead: Span,
 }
 
-/// Equal states encode to equal bytes. A clone shares the queues.
+/// Equal states encode to equal bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MergeState {
     /// The time of the last merged trajectory.
@@ -109,8 +109,14 @@ impl Merge {
         merge
     }
 
-    pub fn snapshot(&self) -> MergeState {
-        self.state.clone()
+    /// The whole state; the queues are shared with it.
+    pub fn snapshot(&mut self) -> MergeState {
+        let lane = |(partition, lane): (&Partition, &mut LaneQueue)| {
+            let LaneQueue { watermark, presence, queue } = lane;
+            (*partition, LaneQueue { watermark: *watermark, presence: *presence, queue: queue.snapshot() })
+        };
+        let MergeState { frontier, merged, lanes } = &mut self.state;
+        MergeState { frontier: *frontier, merged: *merged, lanes: lanes.iter_mut().map(lane).collect() }
     }
 
     /// Takes a partition's next trajectory. A partition's trajectories come in the order of their keys, and before the

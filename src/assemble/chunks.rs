@@ -1,9 +1,10 @@
-//! A sorted map whose snapshot costs nothing: small copy-on-write shards behind one shared list.
+//! A sorted map whose snapshot costs next to nothing: small copy-on-write shards.
 //!
 //! A lane hands its state over at every seal and goes on at once. Entries therefore live in shards of at most
-//! [`SHARD_LEN_MAX`] neighbors, each behind an `Arc`: a clone of the map copies one pointer, and a later write copies the
-//! list of shards once and the shards that it really touches. Shards split by size and not by a fixed count, so that
-//! one user with a million sessions does not end up with one shard of a million entries.
+//! [`SHARD_LEN_MAX`] neighbors: a snapshot shares the shards, and a later write copies those that it really touches. Until the
+//! next snapshot a shard that was written to has one owner again, so that the usual write asks no reference count.
+//! Shards split by size and not by a fixed count, so that one user with a million sessions does not end up with one
+//! shard of a million entries.
 //!
 //! Where the borders between shards lie depends on the history; nothing outside can see it, and the encoding is the
 //! plain sorted sequence of entries.
@@ -23,15 +24,24 @@ const SHARD_LEN_MAX: usize = 512;
 /// Sorted by key, each key once. Look-ups take `compare`, the order of a stored key relative to the wanted one, so that
 /// nobody allocates a key only to ask for it.
 pub(crate) struct Chunks<K, V> {
-    shards: Arc<Vec<Shard<K, V>>>,
+    shards: Vec<Shard<K, V>>,
     len: usize,
+}
+
+/// Where an entry stands, until the next insertion or removal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    shard: usize,
+    at: usize,
 }
 
 struct Shard<K, V> {
     /// Not above the shard's first key, and above every key of the shard before. The first shard also takes what is
     /// below its own `from`.
     from: K,
-    entries: Arc<VecDeque<(K, V)>>,
+    /// Nothing while the entries are shared.
+    owned: VecDeque<(K, V)>,
+    shared: Option<Arc<VecDeque<(K, V)>>>,
 }
 
 impl<K: Clone + Ord, V: Clone> Chunks<K, V> {
@@ -43,82 +53,108 @@ impl<K: Clone + Ord, V: Clone> Chunks<K, V> {
         self.len == 0
     }
 
-    pub(crate) fn get(&self, compare: impl Fn(&K) -> Ordering) -> Option<&V> {
-        let shard = self.shards.get(self.shard_of(&compare))?;
-        let at = shard.entries.binary_search_by(|(key, _)| compare(key)).ok()?;
-        shard.entries.get(at).map(|(_, value)| value)
+    /// What it holds now, shared with it.
+    pub(crate) fn snapshot(&mut self) -> Chunks<K, V> {
+        Chunks { shards: self.shards.iter_mut().map(Shard::snapshot).collect(), len: self.len }
+    }
+
+    pub(crate) fn find(&self, compare: impl Fn(&K) -> Ordering) -> Option<Spot> {
+        let shard = self.shard_of(&compare);
+        let at = self.shards.get(shard)?.entries().binary_search_by(|(key, _)| compare(key)).ok()?;
+        Some(Spot { shard, at })
+    }
+
+    pub(crate) fn at(&self, spot: Spot) -> Option<&(K, V)> {
+        self.shards.get(spot.shard)?.entries().get(spot.at)
     }
 
     /// Copies what a snapshot still holds of the entry's shard.
+    pub(crate) fn at_mut(&mut self, spot: Spot) -> Option<(&K, &mut V)> {
+        self.shards.get_mut(spot.shard)?.make_mut().get_mut(spot.at).map(|(key, value)| (&*key, value))
+    }
+
+    pub(crate) fn get(&self, compare: impl Fn(&K) -> Ordering) -> Option<&V> {
+        self.at(self.find(compare)?).map(|(_, value)| value)
+    }
+
+    /// Copies what a snapshot still holds of the entry's shard; a miss copies nothing.
     pub(crate) fn get_mut(&mut self, compare: impl Fn(&K) -> Ordering) -> Option<(&K, &mut V)> {
-        let shard = self.shard_of(&compare);
-        // Looked up before it is made writable: a miss must not copy anything.
-        let at = self.shards.get(shard)?.entries.binary_search_by(|(key, _)| compare(key)).ok()?;
-        let entries = Arc::make_mut(&mut Arc::make_mut(&mut self.shards).get_mut(shard)?.entries);
-        entries.get_mut(at).map(|(key, value)| (&*key, value))
+        self.at_mut(self.find(compare)?)
     }
 
     /// The value that `key` had before.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let index = self.shard_of(|stored: &K| stored.cmp(&key));
-        let shards = Arc::make_mut(&mut self.shards);
-        let is_last = index + 1 >= shards.len();
-        let Some(shard) = shards.get_mut(index) else {
-            shards.push(Shard { from: key.clone(), entries: Arc::new(VecDeque::from([(key, value)])) });
+        // What waits for its time mostly comes in the order of its time.
+        let is_above_all = self.last().is_some_and(|(last, _)| *last < key);
+        let index = if is_above_all { self.shards.len() - 1 } else { self.shard_of(|stored: &K| stored.cmp(&key)) };
+        let is_last = index + 1 >= self.shards.len();
+        let Some(shard) = self.shards.get_mut(index) else {
+            let from = key.clone();
+            self.shards.push(Shard { from, owned: VecDeque::from([(key, value)]), shared: None });
             self.len = 1;
             return None;
         };
-        let entries = Arc::make_mut(&mut shard.entries);
-        match entries.binary_search_by(|(stored, _)| stored.cmp(&key)) {
-            Ok(at) => return entries.get_mut(at).map(|(_, old)| std::mem::replace(old, value)),
-            Err(at) => entries.insert(at, (key, value)),
+        let entries = shard.make_mut();
+        if is_above_all {
+            entries.push_back((key, value));
+        } else {
+            match entries.binary_search_by(|(stored, _)| stored.cmp(&key)) {
+                Ok(at) => return entries.get_mut(at).map(|(_, old)| std::mem::replace(old, value)),
+                Err(at) => entries.insert(at, (key, value)),
+            }
         }
         self.len += 1;
         if entries.len() > SHARD_LEN_MAX {
             let upper = entries.split_off(split_point(entries.len(), is_last));
             if let Some((from, _)) = upper.front() {
                 let from = from.clone();
-                shards.insert(index + 1, Shard { from, entries: Arc::new(upper) });
+                self.shards.insert(index + 1, Shard { from, owned: upper, shared: None });
             }
         }
         None
     }
 
     pub(crate) fn remove(&mut self, compare: impl Fn(&K) -> Ordering) -> Option<(K, V)> {
-        let shard = self.shard_of(&compare);
-        let at = self.shards.get(shard)?.entries.binary_search_by(|(key, _)| compare(key)).ok()?;
-        self.take(shard, at)
+        self.take(self.find(compare)?)
     }
 
     pub(crate) fn first(&self) -> Option<&(K, V)> {
-        self.shards.first()?.entries.front()
+        self.shards.first()?.entries().front()
     }
 
     pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
-        self.take(0, 0)
+        self.take(Spot { shard: 0, at: 0 })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
-        self.shards.iter().flat_map(|shard| shard.entries.iter())
+        self.shards.iter().flat_map(|shard| shard.entries().iter())
     }
 
     /// All entries, ascending, beginning with the first that is not `Less`.
-    pub(crate) fn iter_from(&self, compare: impl Fn(&K) -> Ordering) -> impl Iterator<Item = &(K, V)> {
-        let shard = self.shard_of(&compare);
-        let skipped = match self.shards.get(shard) {
-            Some(shard) => shard.entries.partition_point(|(key, _)| compare(key) == Ordering::Less),
+    pub(crate) fn iter_from(&self, compare: impl Fn(&K) -> Ordering) -> impl Iterator<Item = (Spot, &(K, V))> {
+        let first = self.shard_of(&compare);
+        let skipped = match self.shards.get(first) {
+            Some(shard) => shard.entries().partition_point(|(key, _)| compare(key) == Ordering::Less),
             None => 0,
         };
-        self.shards.iter().skip(shard).flat_map(|shard| shard.entries.iter()).skip(skipped)
+        let shards = self.shards.iter().enumerate().skip(first);
+        let entries = shards.flat_map(|(shard, content)| {
+            content.entries().iter().enumerate().map(move |(at, entry)| (Spot { shard, at }, entry))
+        });
+        entries.skip(skipped)
     }
 
     /// Every value, made writable: copies whatever a snapshot still holds.
     pub(crate) fn for_each_mut(&mut self, mut change: impl FnMut(&K, &mut V)) {
-        for shard in Arc::make_mut(&mut self.shards) {
-            for (key, value) in Arc::make_mut(&mut shard.entries) {
+        for shard in &mut self.shards {
+            for (key, value) in shard.make_mut() {
                 change(key, value);
             }
         }
+    }
+
+    fn last(&self) -> Option<&(K, V)> {
+        self.shards.last()?.entries().back()
     }
 
     /// The last shard that begins at or below the wanted key.
@@ -126,16 +162,33 @@ impl<K: Clone + Ord, V: Clone> Chunks<K, V> {
         self.shards.partition_point(|shard| compare(&shard.from) != Ordering::Greater).saturating_sub(1)
     }
 
-    fn take(&mut self, shard: usize, at: usize) -> Option<(K, V)> {
-        self.shards.get(shard)?.entries.get(at)?;
-        let shards = Arc::make_mut(&mut self.shards);
-        let entries = Arc::make_mut(&mut shards.get_mut(shard)?.entries);
-        let entry = entries.remove(at)?;
+    fn take(&mut self, spot: Spot) -> Option<(K, V)> {
+        let entries = self.shards.get_mut(spot.shard)?.make_mut();
+        let entry = entries.remove(spot.at)?;
         if entries.is_empty() {
-            shards.remove(shard);
+            self.shards.remove(spot.shard);
         }
         self.len -= 1;
         Some(entry)
+    }
+}
+
+impl<K: Clone, V: Clone> Shard<K, V> {
+    fn entries(&self) -> &VecDeque<(K, V)> {
+        self.shared.as_deref().unwrap_or(&self.owned)
+    }
+
+    fn make_mut(&mut self) -> &mut VecDeque<(K, V)> {
+        if let Some(shared) = self.shared.take() {
+            self.owned = Arc::unwrap_or_clone(shared);
+        }
+        &mut self.owned
+    }
+
+    fn snapshot(&mut self) -> Shard<K, V> {
+        let owned = &mut self.owned;
+        let shared = self.shared.get_or_insert_with(|| Arc::new(std::mem::take(owned)));
+        Shard { from: self.from.clone(), owned: VecDeque::new(), shared: Some(Arc::clone(shared)) }
     }
 }
 
@@ -146,19 +199,20 @@ fn split_point(len: usize, is_last: bool) -> usize {
 
 impl<K, V> Default for Chunks<K, V> {
     fn default() -> Self {
-        Chunks { shards: Arc::default(), len: 0 }
+        Chunks { shards: Vec::new(), len: 0 }
     }
 }
 
-impl<K, V> Clone for Chunks<K, V> {
+/// Of a snapshot it shares everything; of anything else it copies all entries.
+impl<K: Clone, V: Clone> Clone for Chunks<K, V> {
     fn clone(&self) -> Self {
-        Chunks { shards: Arc::clone(&self.shards), len: self.len }
+        Chunks { shards: self.shards.clone(), len: self.len }
     }
 }
 
-impl<K: Clone, V> Clone for Shard<K, V> {
+impl<K: Clone, V: Clone> Clone for Shard<K, V> {
     fn clone(&self) -> Self {
-        Shard { from: self.from.clone(), entries: Arc::clone(&self.entries) }
+        Shard { from: self.from.clone(), owned: self.owned.clone(), shared: self.shared.clone() }
     }
 }
 
@@ -247,7 +301,7 @@ mod tests {
         ) {
             let mut model = BTreeMap::new();
             let mut chunks = Chunks::default();
-            let mut snapshot = (chunks.clone(), content(&chunks));
+            let mut snapshot = (chunks.snapshot(), content(&chunks));
             for change in changes {
                 match change {
                     Change::Insert(key, value) => prop_assert_eq!(chunks.insert(key, value), model.insert(key, value)),
@@ -266,13 +320,19 @@ mod tests {
                             *value
                         });
                         prop_assert_eq!(found, expected);
-                        let above: Vec<_> = chunks.iter_from(|stored| stored.cmp(&key)).take(3).copied().collect();
+                        let above = chunks.iter_from(|stored| stored.cmp(&key)).take(3);
+                        let above: Vec<_> = above
+                            .map(|(spot, entry)| {
+                                assert_eq!(chunks.at(spot), Some(entry));
+                                *entry
+                            })
+                            .collect();
                         let expected: Vec<_> = model.range(key..).take(3).map(|(key, value)| (*key, *value)).collect();
                         prop_assert_eq!(above, expected);
                     }
                     Change::Snapshot => {
                         prop_assert_eq!(content(&snapshot.0), snapshot.1);
-                        snapshot = (chunks.clone(), content(&chunks));
+                        snapshot = (chunks.snapshot(), content(&chunks));
                     }
                 }
                 prop_assert_eq!(chunks.len(), model.len());

@@ -8,6 +8,7 @@ use crate::time::EventTime;
 use crate::trajectory::{Ending, Step};
 
 use super::Lane;
+use super::chunks::Spot;
 use super::counters::Fate;
 use super::session::{KeyRef, Occurrence, Parked, Session, SessionKey, Visit, footprint, step_answers};
 
@@ -15,9 +16,9 @@ use super::session::{KeyRef, Occurrence, Parked, Session, SessionKey, Visit, foo
 /// not a user but a placeholder; the session that an event names is found all the same.
 const SEARCHED_MAX: usize = 1024;
 
-/// A step that feedback belongs to, by the session's first decision.
+/// A step that feedback belongs to: where its visit stands, and the session's first decision.
 struct Found {
-    key: SessionKey,
+    visit: Spot,
     opened: Place,
     step: usize,
 }
@@ -121,34 +122,33 @@ impl Lane {
     /// In the session that the feedback names; otherwise in the one of the user's sessions that was active last. A
     /// decision is looked for in all of the user's sessions even if another one is named.
     fn find_step(&self, key: KeyRef<'_>, target: &Target) -> Option<Found> {
-        let in_visit = |(stored, visit): (&SessionKey, &Visit)| {
+        let in_visit = |spot: Spot, visit: &Visit| {
             let found = visit.sessions().filter_map(|session| Some((session, session.step_for(target)?)));
             let latest = found.max_by_key(|(session, _)| (session.last_activity, session.opened()));
             latest.map(|(session, step)| {
-                let found = Found { key: stored.clone(), opened: session.opened(), step };
+                let found = Found { visit: spot, opened: session.opened(), step };
                 ((session.last_activity, session.opened()), found)
             })
         };
         if key.session.is_some() {
-            let named = self.visits_from(key).next().filter(|(stored, _)| key.compare(stored).is_eq());
-            if let Some((_, found)) = named.and_then(in_visit) {
+            let visits = &self.state.visits;
+            let named = visits.find(|stored| key.compare(stored)).and_then(|spot| Some((spot, visits.at(spot)?)));
+            if let Some((_, found)) = named.and_then(|(spot, (_, visit))| in_visit(spot, visit)) {
                 return Some(found);
             }
             if matches!(target, Target::LatestItem(_)) {
                 return None;
             }
         }
-        let visits = self.visits_from(key.of_user()).take_while(|(stored, _)| key.is_user_of(stored));
-        let found = visits.take(SEARCHED_MAX).filter_map(in_visit);
+        let of_user = key.of_user();
+        let visits = self.state.visits.iter_from(|stored| of_user.compare(stored));
+        let visits = visits.take_while(|(_, (stored, _))| key.is_user_of(stored)).take(SEARCHED_MAX);
+        let found = visits.filter_map(|(spot, (_, visit))| in_visit(spot, visit));
         found.max_by_key(|(activity, _)| *activity).map(|(_, found)| found)
     }
 
-    fn visits_from<'a>(&'a self, key: KeyRef<'a>) -> impl Iterator<Item = (&'a SessionKey, &'a Visit)> {
-        self.state.visits.iter_from(move |stored| key.compare(stored)).map(|(stored, visit)| (stored, &**visit))
-    }
-
     fn join(&mut self, found: &Found, event: Occurrence, feedback: &Feedback) -> Fate {
-        let Some((_, visit)) = self.state.visits.get_mut(|stored| stored.cmp(&found.key)) else { return Fate::Orphan };
+        let Some((key, visit)) = self.state.visits.at_mut(found.visit) else { return Fate::Orphan };
         let visit = Arc::make_mut(visit);
         let ids_before;
         let (fate, session) = if let Some(session) = visit.open.as_mut().filter(|open| open.opened() == found.opened) {
@@ -162,7 +162,7 @@ impl Lane {
             ids_before = closing.session.ids();
             let fate = closing.session.join(found.step, event, feedback.reward, feedback.is_final);
             if fate == Fate::Applied && feedback.is_final {
-                let listed = (closing.emit_at, Arc::clone(found.key.text()), found.opened);
+                let listed = (closing.emit_at, Arc::clone(key.text()), found.opened);
                 closing.emit_at =
                     event.time.max(closing.ended_at).max(closing.session.mature_at(self.rules.reward_wait));
                 self.agenda.emissions.remove(&listed);
@@ -186,12 +186,14 @@ impl Lane {
         if self.state.parked.is_empty() {
             return;
         }
-        let Some(session) = self.visit(key).and_then(|visit| visit.open.as_ref()) else { return };
+        let Some(spot) = self.state.visits.find(|stored| key.compare(stored)) else { return };
+        let open = self.state.visits.at(spot).and_then(|(_, visit)| visit.open.as_ref());
+        let Some(session) = open else { return };
         let (Some(step), Some(index)) = (session.steps.last(), session.steps.len().checked_sub(1)) else { return };
         let opened = session.opened();
         let of_user = (key.hash, EventTime::START, Place { offset: crate::position::Offset::from_count(0), index: 0 });
         let parked = self.state.parked.iter_from(|stored| stored.cmp(&of_user));
-        let parked = parked.take_while(|((hash, _, _), _)| *hash == key.hash).take(SEARCHED_MAX);
+        let parked = parked.map(|(_, entry)| entry).take_while(|((hash, _, _), _)| *hash == key.hash).take(SEARCHED_MAX);
         let matching = parked.filter(|(_, parked)| answers(parked, key, step)).map(|(place, _)| *place);
         for place in matching.collect::<Vec<_>>() {
             let Some((_, parked)) = self.state.parked.remove(|stored| stored.cmp(&place)) else { continue };
@@ -199,7 +201,7 @@ impl Lane {
             self.agenda.parked.remove(&(time, place, hash));
             self.state.counters.parked -= 1;
             let event = Occurrence { time, place, id: parked.interaction.id };
-            let found = Found { key: key.to_key(), opened, step: index };
+            let found = Found { visit: spot, opened, step: index };
             let fate = match &parked.interaction.body {
                 Body::Feedback(feedback) => self.join(&found, event, feedback),
                 Body::Decision(_) | Body::SessionEnd => Fate::Orphan,

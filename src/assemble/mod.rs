@@ -113,8 +113,8 @@ impl Lane {
     }
 
     /// The whole state, in microseconds whatever it holds: what is written to later is copied then.
-    pub fn snapshot(&self) -> LaneState {
-        self.state.clone()
+    pub fn snapshot(&mut self) -> LaneState {
+        self.state.snapshot()
     }
 
     fn wait(&mut self, time: EventTime, place: Place, interaction: Box<Interaction>) {

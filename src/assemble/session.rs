@@ -156,12 +156,19 @@ impl<'a> KeyRef<'a> {
     }
 
     /// How `stored` is ordered relative to this key.
+    #[inline]
     pub(crate) fn compare(self, stored: &SessionKey) -> Ordering {
-        stored.hash.cmp(&self.hash).then_with(|| {
-            let stored = (&stored.text.user, stored.text.session.as_ref());
-            // Short ids are equal in two comparisons of registers; which of two comes first is rarely asked.
-            if stored == (self.user, self.session) { Ordering::Equal } else { stored.cmp(&(self.user, self.session)) }
-        })
+        match stored.hash.cmp(&self.hash) {
+            Ordering::Equal => self.compare_text(&stored.text),
+            unequal => unequal,
+        }
+    }
+
+    #[inline(never)]
+    fn compare_text(self, stored: &KeyText) -> Ordering {
+        let stored = (&stored.user, stored.session.as_ref());
+        // Short ids are equal in two comparisons of registers; which of two comes first is rarely asked.
+        if stored == (self.user, self.session) { Ordering::Equal } else { stored.cmp(&(self.user, self.session)) }
     }
 }
 
@@ -243,7 +250,7 @@ impl Session {
         self.steps.iter().rposition(|step| step_answers(step, target))
     }
 
-    /// Takes note of an event that was applied.
+    /// Takes note of an event that was applied, and whose id it has not seen.
     pub(crate) fn touch(&mut self, event: Occurrence) {
         self.last_activity = self.last_activity.max(event.time);
         self.first = self.first.min(event.place);

@@ -16,7 +16,7 @@ use super::rules::SessionRules;
 use super::session::{Parked, SessionKey, Visit, footprint};
 use super::watermark::Watermark;
 
-/// Equal states encode to equal bytes, however they came about. A clone shares everything and copies a few pointers.
+/// Equal states encode to equal bytes, however they came about. A clone of a snapshot shares everything.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LaneState {
     pub(super) partition: Partition,
@@ -49,6 +49,18 @@ impl LaneState {
             visits: Chunks::default(),
             parked: Chunks::default(),
             counters: LaneCounters::default(),
+        }
+    }
+
+    /// What it holds now, shared with it.
+    pub(super) fn snapshot(&mut self) -> LaneState {
+        LaneState {
+            partition: self.partition,
+            watermark: self.watermark.clone(),
+            waiting: self.waiting.snapshot(),
+            visits: self.visits.snapshot(),
+            parked: self.parked.snapshot(),
+            counters: self.counters.clone(),
         }
     }
 

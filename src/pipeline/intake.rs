@@ -106,7 +106,7 @@ impl Intake {
     }
 
     /// Cheap: the lane's sessions are shared, not copied.
-    pub fn snapshot(&self) -> IntakeState {
+    pub fn snapshot(&mut self) -> IntakeState {
         IntakeState { progress: self.state.clone(), lane: self.lane.snapshot() }
     }
 

@@ -48,7 +48,7 @@ impl LaneWorker {
             }
             LaneInput::Barrier(barrier) => {
                 let stall = Stopwatch::start();
-                let intakes = self.intakes.iter().map(|(p, intake)| (*p, intake.snapshot())).collect();
+                let intakes = self.intakes.iter_mut().map(|(p, intake)| (*p, intake.snapshot())).collect();
                 declared::HANDOVER_SECONDS.record(stall.seconds());
                 Ok(self.send(Flow::Barrier { barrier, intakes }))
             }

@@ -100,6 +100,15 @@ impl Moments {
     /// Weights of `min |y - Xw|^2 + n * ridge * |w|^2` (the first feature, the constant, is not penalized) by Cholesky
     /// factorization, and the standard deviation of the residuals. A scale that cannot be told from 0 becomes 1.
     pub fn solve(&self, ridge: f64) -> Fit {
+        // Inlined into code for the widest registers there are: nothing is fused, every sum keeps its order.
+        Arch::new().dispatch(
+            #[inline(always)]
+            || self.solve_inlined(ridge),
+        )
+    }
+
+    #[inline(always)]
+    fn solve_inlined(&self, ridge: f64) -> Fit {
         let n = self.count as f64;
         let size = self.dimension;
         let mut factor = vec![0.0; size * size];
@@ -124,10 +133,12 @@ impl Moments {
     }
 
     /// Entry (row, column) of `sum x x^T`, row <= column.
+    #[inline(always)]
     fn product(&self, row: usize, column: usize) -> f64 {
         self.products[place(self.dimension, row, column)]
     }
 
+    #[inline(always)]
     fn residual_deviation(&self, weights: &[f64]) -> f64 {
         let n = (self.count as f64).max(1.0);
         let mut squares = self.target_squares;
@@ -206,6 +217,7 @@ fn in_tile(dimension: usize, row: usize, columns: Range<usize>) -> (usize, Range
 }
 
 /// `sum left[i] * right[i]`, as eight interleaved sums, none of which waits for another.
+#[inline(always)]
 fn inner_product(left: &[f64], right: &[f64]) -> f64 {
     let (lefts, left_rest) = left.as_chunks::<8>();
     let (rights, right_rest) = right.as_chunks::<8>();
@@ -238,6 +250,7 @@ impl Fit {
 }
 
 /// Solves `L L^T w = b` for a lower triangular factor.
+#[inline(always)]
 fn substitute(factor: &[f64], right: &[f64]) -> Vec<f64> {
     let size = right.len();
     let mut solution = right.to_vec();

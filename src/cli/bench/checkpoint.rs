@@ -150,7 +150,7 @@ impl World {
     /// Everything as the writer gets it.
     fn cut(&mut self) -> (Content, Stall) {
         let clocks = Clocks::start();
-        let intakes = self.intakes.iter().map(|(partition, intake)| (*partition, intake.snapshot())).collect();
+        let intakes = self.intakes.iter_mut().map(|(partition, intake)| (*partition, intake.snapshot())).collect();
         let pipeline = self.pipeline.snapshot();
         let stall = clocks.stop();
         (Content { intakes, pipeline, validation: Default::default() }, stall)

@@ -141,7 +141,7 @@ impl Process {
     }
 
     fn digest(&mut self) -> Digest {
-        let intakes = self.intakes.iter().map(|(partition, intake)| (*partition, intake.snapshot())).collect();
+        let intakes = self.intakes.iter_mut().map(|(partition, intake)| (*partition, intake.snapshot())).collect();
         let content = Content { intakes, pipeline: self.pipeline.snapshot(), validation: Default::default() };
         content::encode(&content, &super::life::meta(), &self.student.export(), &mut std::io::sink()).unwrap()
     }
