@@ -192,6 +192,12 @@ impl Merge {
         Some(Merged { at, trajectory: Arc::unwrap_or_clone(trajectory) })
     }
 
+    /// What most likely comes next.
+    pub fn upcoming(&self) -> Option<&Trajectory> {
+        let (_, partition) = self.heads.first()?;
+        self.state.lanes.get(partition)?.queue.first().map(|(_, trajectory)| &**trajectory)
+    }
+
     /// The time of the last merged trajectory; `START` before the first.
     pub fn frontier(&self) -> EventTime {
         self.state.frontier

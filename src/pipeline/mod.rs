@@ -190,6 +190,9 @@ impl Pipeline {
     pub fn drain(&mut self, outputs: &mut Outputs) {
         while !self.scorer.is_waiting() {
             let Some(merged) = self.merge.next() else { return };
+            if let Some(upcoming) = self.merge.upcoming() {
+                fetch_contexts(&upcoming.steps);
+            }
             self.judge(&merged, outputs);
             outputs.baseline_batches.extend(self.scorer.take_generation());
         }
@@ -345,6 +348,19 @@ impl Pipeline {
         self.totals.units += units;
         self.totals.expired += units;
         self.totals.steps_expired += steps;
+    }
+}
+
+/// Contexts were decoded minutes before they are judged, and lie apart: asks for them while another trajectory is judged.
+fn fetch_contexts(steps: &[Step]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in steps.iter().flat_map(|step| step.decision.context.chunks(16)) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint that reads nothing, and every processor of this kind has it.
+        #[expect(unsafe_code, reason = "there is no safe way to ask for a cache line")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
     }
 }
 
