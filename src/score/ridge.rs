@@ -100,36 +100,7 @@ impl Moments {
     /// Weights of `min |y - Xw|^2 + n * ridge * |w|^2` (the first feature, the constant, is not penalized) by Cholesky
     /// factorization, and the standard deviation of the residuals. A scale that cannot be told from 0 becomes 1.
     pub fn solve(&self, ridge: f64) -> Fit {
-        // Inlined into code for the widest registers there are: nothing is fused, every sum keeps its order.
-        Arch::new().dispatch(
-            #[inline(always)]
-            || self.solve_inlined(ridge),
-        )
-    }
-
-    #[inline(always)]
-    fn solve_inlined(&self, ridge: f64) -> Fit {
-        let n = self.count as f64;
-        let size = self.dimension;
-        let mut factor = vec![0.0; size * size];
-        for row in 0..size {
-            for column in 0..=row {
-                let mut sum = self.product(column, row);
-                if row == column {
-                    // The floor keeps a feature that never varies from making the matrix singular.
-                    sum += if row == 0 { n * 1e-12 } else { n * ridge.max(1e-9) };
-                }
-                sum -= inner_product(&factor[row * size..][..column], &factor[column * size..][..column]);
-                factor[row * size + column] = if row == column {
-                    sum.max(f64::MIN_POSITIVE).sqrt()
-                } else {
-                    sum / factor[column * size + column]
-                };
-            }
-        }
-        let weights = substitute(&factor, &self.targets);
-        let scale = self.residual_deviation(&weights);
-        Fit { weights, scale }
+        Arch::new().dispatch(Solve { moments: self, ridge })
     }
 
     /// Entry (row, column) of `sum x x^T`, row <= column.
@@ -151,6 +122,42 @@ impl Moments {
         let deviation = (squares / n).max(0.0).sqrt();
         let spread = (self.target_squares / n).sqrt();
         if deviation.is_finite() && deviation > SCALE_FLOOR * spread { deviation } else { 1.0 }
+    }
+}
+
+/// See [`Moments::solve`], on the widest registers: nothing is fused, and every sum keeps its order.
+struct Solve<'a> {
+    moments: &'a Moments,
+    ridge: f64,
+}
+
+impl WithSimd for Solve<'_> {
+    type Output = Fit;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Fit {
+        let Solve { moments, ridge } = self;
+        let n = moments.count as f64;
+        let size = moments.dimension;
+        let mut factor = vec![0.0; size * size];
+        for row in 0..size {
+            for column in 0..=row {
+                let mut sum = moments.product(column, row);
+                if row == column {
+                    // The floor keeps a feature that never varies from making the matrix singular.
+                    sum += if row == 0 { n * 1e-12 } else { n * ridge.max(1e-9) };
+                }
+                sum -= inner_product(&factor[row * size..][..column], &factor[column * size..][..column]);
+                factor[row * size + column] = if row == column {
+                    sum.max(f64::MIN_POSITIVE).sqrt()
+                } else {
+                    sum / factor[column * size + column]
+                };
+            }
+        }
+        let weights = substitute(&factor, &moments.targets);
+        let scale = moments.residual_deviation(&weights);
+        Fit { weights, scale }
     }
 }
 
