@@ -140,8 +140,9 @@ impl WithSimd for Solve<'_> {
         let n = moments.count as f64;
         let size = moments.dimension;
         let mut factor = vec![0.0; size * size];
-        for row in 0..size {
-            for column in 0..=row {
+        // Column by column: the entries of one column do not wait for each other.
+        for column in 0..size {
+            for row in column..size {
                 let mut sum = moments.product(column, row);
                 if row == column {
                     // The floor keeps a feature that never varies from making the matrix singular.
