@@ -192,10 +192,10 @@ impl Merge {
         Some(Merged { at, trajectory: Arc::unwrap_or_clone(trajectory) })
     }
 
-    /// What most likely comes next.
-    pub fn upcoming(&self) -> Option<&Trajectory> {
-        let (_, partition) = self.heads.first()?;
-        self.state.lanes.get(partition)?.queue.first().map(|(_, trajectory)| &**trajectory)
+    /// What most likely comes next, and after that.
+    pub fn upcoming(&self) -> [Option<Arc<Trajectory>>; 2] {
+        let mut heads = self.heads.iter().filter_map(|(_, partition)| self.state.lanes.get(partition)?.queue.first());
+        std::array::from_fn(|_| heads.next().map(|(_, trajectory)| Arc::clone(trajectory)))
     }
 
     /// The time of the last merged trajectory; `START` before the first.

@@ -7,6 +7,7 @@ mod critic;
 mod intake;
 mod judged;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -190,10 +191,8 @@ impl Pipeline {
     pub fn drain(&mut self, outputs: &mut Outputs) {
         while !self.scorer.is_waiting() {
             let Some(merged) = self.merge.next() else { return };
-            if let Some(upcoming) = self.merge.upcoming() {
-                fetch_contexts(&upcoming.steps);
-            }
-            self.judge(&merged, outputs);
+            let ahead = Ahead(self.merge.upcoming());
+            self.judge(&merged, &ahead, outputs);
             outputs.baseline_batches.extend(self.scorer.take_generation());
         }
     }
@@ -213,7 +212,7 @@ impl Pipeline {
         self.scorer.fit_in_flight()
     }
 
-    fn judge(&mut self, merged: &Merged, outputs: &mut Outputs) {
+    fn judge(&mut self, merged: &Merged, ahead: &Ahead, outputs: &mut Outputs) {
         let trajectory = &merged.trajectory;
         let sequence = self.totals.trajectories;
         self.totals.trajectories += 1;
@@ -228,6 +227,7 @@ impl Pipeline {
         self.probe(trajectory, &states, &mut outputs.probes);
         self.feed_critic(trajectory, &states, outputs);
         for scored in self.scorer.score(trajectory, &states) {
+            ahead.fetch(scored.first_step..scored.first_step + scored.steps);
             self.totals.units += 1;
             let batches_before = self.buffer.batches();
             let judgement = self.filter.consider(scored.score, scored.steps as u64, &trajectory.user, merged.at);
@@ -351,15 +351,30 @@ impl Pipeline {
     }
 }
 
-/// Contexts were decoded minutes before they are judged, and lie apart: asks for them while another trajectory is judged.
-fn fetch_contexts(steps: &[Step]) {
+/// The trajectories that are judged next: their steps were decoded minutes ago, and their contexts lie apart. They are asked
+/// for step by step while another trajectory is judged, so that they need not be waited for.
+struct Ahead([Option<Arc<Trajectory>>; 2]);
+
+impl Ahead {
+    fn fetch(&self, steps: Range<usize>) {
+        let [next, after] = self.0.each_ref().map(|trajectory| {
+            let all = trajectory.as_ref().map_or(&[][..], |trajectory| &trajectory.steps);
+            all.get(steps.start.min(all.len())..steps.end.min(all.len())).unwrap_or_default()
+        });
+        next.iter().for_each(|step| fetch(&step.decision.context));
+        fetch(after);
+    }
+}
+
+/// Asks for memory that is read soon.
+fn fetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in steps.iter().flat_map(|step| step.decision.context.chunks(16)) {
+    for line in (0..size_of_val(values)).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint that reads nothing, and every processor of this kind has it.
         #[expect(unsafe_code, reason = "there is no safe way to ask for a cache line")]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+            _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(line));
         }
     }
 }

@@ -77,14 +77,7 @@ impl Moments {
 
     /// Adds samples in their order, and leaves none.
     pub fn add(&mut self, samples: &mut Samples) {
-        for (features, target) in samples.features.chunks_exact(self.dimension + PADDING).zip(&samples.targets) {
-            self.count += 1;
-            self.target_sum += target;
-            self.target_squares += target * target;
-            self.targets.iter_mut().zip(features).for_each(|(sum, feature)| *sum += feature * target);
-        }
-        let (triangle, features, dimension) = (&mut self.products, &samples.features, self.dimension);
-        Arch::new().dispatch(AddProducts { triangle, features, dimension });
+        Arch::new().dispatch(Add { moments: self, samples });
         samples.features.clear();
         samples.targets.clear();
     }
@@ -162,12 +155,11 @@ impl WithSimd for Solve<'_> {
     }
 }
 
-/// Adds `x x^T` of every sample to the upper triangle, on the widest registers of the processor: since every sum keeps its
-/// own order, and a product is always fused with its sum, the bits are the same on all of them.
-struct AddProducts<'a> {
-    triangle: &'a mut [f64],
-    features: &'a [f64],
-    dimension: usize,
+/// Adds every sample to all sums, on the widest registers of the processor: since every sum keeps its own order, and a
+/// product of `x x^T` is always fused with its sum, the bits are the same on all of them.
+struct Add<'a> {
+    moments: &'a mut Moments,
+    samples: &'a Samples,
 }
 
 /// Sums that are kept in registers while all samples pass by: so many rows of so many vectors. A feature is loaded once
@@ -177,12 +169,20 @@ const VECTORS: usize = 2;
 /// Columns of the widest tile: vectors of eight.
 const PADDING: usize = 8 * VECTORS;
 
-impl WithSimd for AddProducts<'_> {
+impl WithSimd for Add<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let AddProducts { triangle, features, dimension } = self;
+        let Add { moments, samples: Samples { features, targets } } = self;
+        let dimension = moments.dimension;
+        for (features, target) in features.chunks_exact(dimension + PADDING).zip(targets) {
+            moments.count += 1;
+            moments.target_sum += target;
+            moments.target_squares += target * target;
+            moments.targets.iter_mut().zip(features).for_each(|(sum, feature)| *sum += feature * target);
+        }
+        let triangle = &mut moments.products;
         let columns = VECTORS * S::F64_LANES;
         for row in (0..dimension).step_by(ROWS) {
             for column in (row..dimension).step_by(columns) {
@@ -248,7 +248,7 @@ fn place(dimension: usize, row: usize, column: usize) -> usize {
 impl Fit {
     /// `w.x`.
     pub fn expected(&self, features: &[f64]) -> f64 {
-        inner_product(&self.weights, features)
+        Arch::new().dispatch(|| inner_product(&self.weights, features))
     }
 
     /// Standard deviation of what is left; never 0.
