@@ -64,10 +64,10 @@ impl Lane {
         let visit = Arc::make_mut(visit);
         let Some(session) = visit.open.take() else { return };
         let text = stored.text();
-        self.agenda.idle.remove(&(session.listed, Arc::clone(text)));
-        self.agenda.started.remove(&(session.started_at(), Arc::clone(text)));
+        self.agenda.change().idle.remove(&(session.listed, Arc::clone(text)));
+        self.agenda.change().started.remove(&(session.started_at(), Arc::clone(text)));
         let emit_at = ended_at.max(session.mature_at(self.rules.reward_wait));
-        self.agenda.emissions.insert((emit_at, Arc::clone(text), session.opened()));
+        self.agenda.change().emissions.insert((emit_at, Arc::clone(text), session.opened()));
         let counters = &mut self.state.counters;
         counters.open -= 1;
         counters.closed.count(ending);
@@ -81,7 +81,7 @@ impl Lane {
         while let Some((_, key)) = self.agenda.started.first().cloned() {
             self.close(key.borrowed(), Ending::RangeEnd, now);
         }
-        let mut emissions: Vec<_> = std::mem::take(&mut self.agenda.emissions).into_iter().collect();
+        let mut emissions: Vec<_> = std::mem::take(&mut self.agenda.change().emissions).into_iter().collect();
         emissions.sort_by(|(_, key, opened), (_, other, other_opened)| (key, opened).cmp(&(other, other_opened)));
         for (_, key, opened) in emissions {
             self.emit(key.borrowed(), opened, now, out);
@@ -109,12 +109,12 @@ impl Lane {
     }
 
     fn list_anew(&mut self, since: EventTime, key: Arc<KeyText>) {
-        self.agenda.idle.remove(&(since, Arc::clone(&key)));
+        self.agenda.change().idle.remove(&(since, Arc::clone(&key)));
         let wanted = key.borrowed();
         let Some((_, visit)) = self.state.visits.get_mut(|stored| wanted.compare(stored)) else { return };
         if let Some(session) = &mut Arc::make_mut(visit).open {
             session.listed = session.last_activity;
-            self.agenda.idle.insert((session.listed, key));
+            self.agenda.change().idle.insert((session.listed, key));
         }
     }
 
@@ -142,13 +142,13 @@ impl Lane {
         let Some(index) = visit.closing.iter().position(|closing| closing.session.opened() == opened) else { return };
         let Closing { session, ending, ended_at, emit_at } = visit.closing.remove(index);
         self.session_bytes -= footprint::of_session(stored.text(), &session);
-        self.agenda.emissions.remove(&(emit_at, Arc::clone(stored.text()), opened));
+        self.agenda.change().emissions.remove(&(emit_at, Arc::clone(stored.text()), opened));
         if key.session.is_some() {
             let until = at.plus(self.rules.lateness);
             if let Some(older) = visit.remembered {
-                self.agenda.remembered.remove(&(older.until, Arc::clone(stored.text())));
+                self.agenda.change().remembered.remove(&(older.until, Arc::clone(stored.text())));
             }
-            self.agenda.remembered.insert((until, Arc::clone(stored.text())));
+            self.agenda.change().remembered.insert((until, Arc::clone(stored.text())));
             let older_end = visit.remembered.map_or(EventTime::START, |older| older.ended_until);
             let ended_until = if ending == Ending::SessionEnd { until } else { older_end };
             visit.remembered = Some(Remembered { until, ended_until });
@@ -175,7 +175,7 @@ impl Lane {
 
     /// Feedback whose decision did not come.
     fn settle(&mut self, time: EventTime, place: Place, hash: u64) {
-        self.agenda.parked.remove(&(time, place, hash));
+        self.agenda.change().parked.remove(&(time, place, hash));
         let Some((_, parked)) = self.state.parked.remove(|stored| stored.cmp(&(hash, time, place))) else { return };
         self.state.counters.parked -= 1;
         self.state.counters.count(if parked.is_late { Fate::Late } else { Fate::Orphan });
@@ -190,6 +190,6 @@ impl Lane {
                 self.state.visits.remove(|stored: &SessionKey| -> Ordering { wanted.compare(stored) });
             }
         }
-        self.agenda.remembered.remove(&(until, key));
+        self.agenda.change().remembered.remove(&(until, key));
     }
 }

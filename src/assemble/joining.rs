@@ -81,8 +81,8 @@ impl Lane {
         let time = step.time;
         let session = Session::opened_by(step, id);
         self.session_bytes += footprint::of_session(key.text(), &session);
-        self.agenda.idle.insert((time, Arc::clone(key.text())));
-        self.agenda.started.insert((time, Arc::clone(key.text())));
+        self.agenda.change().idle.insert((time, Arc::clone(key.text())));
+        self.agenda.change().started.insert((time, Arc::clone(key.text())));
         self.state.counters.opened += 1;
         self.state.counters.open += 1;
         match self.state.visits.get_mut(|stored| stored.cmp(key)) {
@@ -165,8 +165,8 @@ impl Lane {
                 let listed = (closing.emit_at, Arc::clone(key.text()), found.opened);
                 closing.emit_at =
                     event.time.max(closing.ended_at).max(closing.session.mature_at(self.rules.reward_wait));
-                self.agenda.emissions.remove(&listed);
-                self.agenda.emissions.insert((closing.emit_at, listed.1, listed.2));
+                self.agenda.change().emissions.remove(&listed);
+                self.agenda.change().emissions.insert((closing.emit_at, listed.1, listed.2));
             }
             (fate, &mut closing.session)
         };
@@ -176,7 +176,7 @@ impl Lane {
 
     fn park(&mut self, event: Occurrence, parked: Parked) -> Fate {
         let hash = KeyRef::new(&parked.interaction.user, None).hash;
-        self.agenda.parked.insert((event.time, event.place, hash));
+        self.agenda.change().parked.insert((event.time, event.place, hash));
         self.state.parked.insert((hash, event.time, event.place), parked);
         Fate::Parked
     }
@@ -198,7 +198,7 @@ impl Lane {
         for place in matching.collect::<Vec<_>>() {
             let Some((_, parked)) = self.state.parked.remove(|stored| stored.cmp(&place)) else { continue };
             let (hash, time, place) = place;
-            self.agenda.parked.remove(&(time, place, hash));
+            self.agenda.change().parked.remove(&(time, place, hash));
             self.state.counters.parked -= 1;
             let event = Occurrence { time, place, id: parked.interaction.id };
             let found = Found { visit: spot, opened, step: index };

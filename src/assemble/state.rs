@@ -9,7 +9,7 @@ use crate::position::{Partition, Place};
 use crate::time::{EventTime, Span};
 
 use super::Lane;
-use super::agenda::Agenda;
+use super::agenda::{Agenda, Lists};
 use super::chunks::Chunks;
 use super::counters::{Imbalance, LaneCounters};
 use super::rules::SessionRules;
@@ -112,16 +112,16 @@ impl Lane {
             if let Some(session) = &mut Arc::make_mut(visit).open {
                 session.listed = session.last_activity;
             }
-            session_bytes += list_visit(&mut agenda, key, visit);
+            session_bytes += list_visit(agenda.change(), key, visit);
         });
-        agenda.parked = state.parked.iter().map(|((hash, time, place), _)| (*time, *place, *hash)).collect();
+        agenda.change().parked = state.parked.iter().map(|((hash, time, place), _)| (*time, *place, *hash)).collect();
         let waiting_bytes = state.waiting.iter().map(|(_, interaction)| footprint::of_event(interaction)).sum();
         Ok(Lane { rules, state, agenda, session_bytes, waiting_bytes })
     }
 }
 
 /// Enters what falls due for one key, and returns the footprint of its sessions.
-fn list_visit(agenda: &mut Agenda, key: &SessionKey, visit: &Visit) -> u64 {
+fn list_visit(agenda: &mut Lists, key: &SessionKey, visit: &Visit) -> u64 {
     let text = key.text();
     if let Some(session) = &visit.open {
         agenda.idle.insert((session.listed, Arc::clone(text)));
