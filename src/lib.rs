@@ -4,6 +4,7 @@
 //! no decisions.
 
 pub mod position;
+mod prefetch;
 pub mod time;
 pub mod event;
 pub mod trajectory;

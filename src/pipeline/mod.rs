@@ -21,6 +21,7 @@ use crate::catalog::{Vocabulary, VocabularyState};
 use crate::filter::{AdmittedStep, Buffer, BufferRules, BufferState, Filter, FilterRules, FilterState, Verdict};
 use crate::merge::{Merge, MergeState, Merged};
 use crate::position::Partition;
+use crate::prefetch::prefetch;
 use crate::score::{NetworkFit, Scored, Scorer, ScorerState, Unit};
 use crate::state::{StateEncoder, States};
 use crate::time::Span;
@@ -361,21 +362,8 @@ impl Ahead {
             let all = trajectory.as_ref().map_or(&[][..], |trajectory| &trajectory.steps);
             all.get(steps.start.min(all.len())..steps.end.min(all.len())).unwrap_or_default()
         });
-        next.iter().for_each(|step| fetch(&step.decision.context));
-        fetch(after);
-    }
-}
-
-/// Asks for memory that is read soon.
-fn fetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..size_of_val(values)).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint that reads nothing, and every processor of this kind has it.
-        #[expect(unsafe_code, reason = "there is no safe way to ask for a cache line")]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(line));
-        }
+        next.iter().for_each(|step| prefetch(&step.decision.context));
+        prefetch(after);
     }
 }
 

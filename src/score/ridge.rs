@@ -267,10 +267,11 @@ fn substitute(factor: &[f64], right: &[f64]) -> Vec<f64> {
         solution[row] /= factor[row * size + row];
     }
     for row in (0..size).rev() {
-        for k in row + 1..size {
-            solution[row] -= factor[k * size + row] * solution[k];
+        let mut sum = solution[row];
+        for (below, known) in factor[row * size + row..].iter().step_by(size).zip(&solution[row..]).skip(1) {
+            sum -= below * known;
         }
-        solution[row] /= factor[row * size + row];
+        solution[row] = sum / factor[row * size + row];
     }
     solution
 }
