@@ -257,9 +257,10 @@ impl Merge {
         let wanted = self.listing(partition)?;
         let lists = [&mut self.heads, &mut self.awaited, &mut self.watermarks];
         for ((list, listed), wanted) in lists.into_iter().zip(listed).zip(wanted) {
-            if let Some(time) = listed
-                && Some(time) != wanted
-            {
+            if listed == wanted {
+                continue;
+            }
+            if let Some(time) = listed {
                 list.remove(&(time, partition));
             }
             if let Some(time) = wanted {

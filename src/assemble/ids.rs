@@ -9,24 +9,31 @@ use crate::event::Fingerprint;
 /// A few ids lie in the order of their arrival, and are looked through; many are a tree.
 #[derive(Debug, Clone)]
 pub(crate) enum Ids {
-    Few(Vec<Fingerprint>),
+    Few {
+        ids: Vec<Fingerprint>,
+        /// One bit of each id: most new ones have a bit of their own, and then none of the others is read.
+        mask: u128,
+    },
     Many(BTreeSet<Fingerprint>),
 }
 
 const FEW: usize = 64;
 
+fn bit(id: Fingerprint) -> u128 {
+    1 << (id.0 % u128::BITS as u128)
+}
+
 impl Ids {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Ids::Few(ids) => ids.len(),
+            Ids::Few { ids, .. } => ids.len(),
             Ids::Many(ids) => ids.len(),
         }
     }
 
     pub(crate) fn contains(&self, id: Fingerprint) -> bool {
         match self {
-            // Without an early end: none of the comparisons is foreseen, and all of them are rarely equal.
-            Ids::Few(ids) => ids.iter().fold(false, |found, other| found | (*other == id)),
+            Ids::Few { ids, mask } => mask & bit(id) != 0 && ids.contains(&id),
             Ids::Many(ids) => ids.contains(&id),
         }
     }
@@ -34,8 +41,11 @@ impl Ids {
     /// Adds an id that it does not contain.
     pub(crate) fn insert(&mut self, id: Fingerprint) {
         match self {
-            Ids::Few(ids) if ids.len() < FEW => ids.push(id),
-            Ids::Few(ids) => *self = Ids::Many(ids.iter().copied().chain([id]).collect()),
+            Ids::Few { ids, mask } if ids.len() < FEW => {
+                ids.push(id);
+                *mask |= bit(id);
+            }
+            Ids::Few { ids, .. } => *self = Ids::Many(ids.iter().copied().chain([id]).collect()),
             Ids::Many(ids) => drop(ids.insert(id)),
         }
     }
@@ -44,7 +54,11 @@ impl Ids {
 impl FromIterator<Fingerprint> for Ids {
     fn from_iter<I: IntoIterator<Item = Fingerprint>>(ids: I) -> Ids {
         let ids: BTreeSet<Fingerprint> = ids.into_iter().collect();
-        if ids.len() > FEW { Ids::Many(ids) } else { Ids::Few(ids.into_iter().collect()) }
+        if ids.len() > FEW {
+            return Ids::Many(ids);
+        }
+        let mask = ids.iter().fold(0, |mask, id| mask | bit(*id));
+        Ids::Few { ids: ids.into_iter().collect(), mask }
     }
 }
 
@@ -52,7 +66,7 @@ impl FromIterator<Fingerprint> for Ids {
 impl Serialize for Ids {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Ids::Few(ids) => {
+            Ids::Few { ids, .. } => {
                 let mut ids = ids.clone();
                 ids.sort_unstable();
                 ids.serialize(serializer)

@@ -226,8 +226,8 @@ impl Session {
     pub(crate) fn push(&mut self, step: Step, id: Option<Fingerprint>) {
         self.touch(Occurrence { time: step.time, place: step.place, id });
         if self.steps.len() == self.steps.capacity() {
-            // Doubling would leave half of a million sessions' memory empty.
-            self.steps.reserve_exact(1 + self.steps.len() / 2);
+            // Exactly twice as many: by itself the vector would make room for four at once, and most sessions are short.
+            self.steps.reserve_exact(self.steps.len().max(1));
         }
         self.steps.push(step);
     }
