@@ -88,7 +88,7 @@ fn run(events: &[Event], rules: &SessionRules) -> (Vec<Trajectory>, LaneCounters
     for event in events {
         let (before, known) = (lane.watermark(), out.len());
         lane.observe(event.clone(), &mut out);
-        assert_sound(&lane);
+        assert_sound(&mut lane);
         let after = lane.watermark();
         assert!(before <= after);
         for trajectory in &out[known..] {
@@ -96,13 +96,13 @@ fn run(events: &[Event], rules: &SessionRules) -> (Vec<Trajectory>, LaneCounters
         }
     }
     lane.finish(&mut out);
-    assert_sound(&lane);
+    assert_sound(&mut lane);
     assert_eq!(lane.watermark(), EventTime::END);
     assert!(out.is_sorted_by_key(|trajectory| trajectory.key), "not in the order of the keys");
     (out, *lane.counters())
 }
 
-fn assert_sound(lane: &Lane) {
+fn assert_sound(lane: &mut Lane) {
     lane.counters().check_conservation().unwrap();
     let again = Lane::restore(lane.snapshot(), lane.rules).unwrap();
     assert_eq!((lane.session_bytes, lane.waiting_bytes), (again.session_bytes, again.waiting_bytes), "footprints");
@@ -114,7 +114,7 @@ fn assert_sound(lane: &Lane) {
     assert_eq!(agenda.remembered, derived.remembered);
 }
 
-fn bytes(lane: &Lane) -> Vec<u8> {
+fn bytes(lane: &mut Lane) -> Vec<u8> {
     postcard::to_stdvec(&lane.snapshot()).unwrap()
 }
 
@@ -216,18 +216,18 @@ proptest! {
         let mut held = Vec::new();
         for (index, event) in events.iter().enumerate() {
             if crashes.contains(&index) {
-                let sealed = bytes(&restarted);
+                let sealed = bytes(&mut restarted);
                 // A snapshot that is still being written while the lane goes on.
                 held.push((straight.snapshot(), sealed.clone()));
                 restarted = Lane::restore(postcard::from_bytes(&sealed).unwrap(), rules).unwrap();
             }
             straight.observe(event.clone(), &mut out);
             restarted.observe(event.clone(), &mut out_restarted);
-            prop_assert_eq!(bytes(&straight), bytes(&restarted));
+            prop_assert_eq!(bytes(&mut straight), bytes(&mut restarted));
         }
         straight.finish(&mut out);
         restarted.finish(&mut out_restarted);
-        prop_assert_eq!(bytes(&straight), bytes(&restarted));
+        prop_assert_eq!(bytes(&mut straight), bytes(&mut restarted));
         prop_assert_eq!(out, out_restarted);
         for (snapshot, sealed) in held {
             prop_assert_eq!(postcard::to_stdvec(&snapshot).unwrap(), sealed);
@@ -241,7 +241,7 @@ proptest! {
         let mut out = Vec::new();
         for event in events {
             lane.observe(event, &mut out);
-            assert_sound(&lane);
+            assert_sound(&mut lane);
             prop_assert!(lane.session_bytes <= max_bytes && lane.waiting_bytes <= max_bytes);
         }
         lane.finish(&mut out);
