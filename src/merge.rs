@@ -257,10 +257,9 @@ impl Merge {
         let wanted = self.listing(partition)?;
         let lists = [&mut self.heads, &mut self.awaited, &mut self.watermarks];
         for ((list, listed), wanted) in lists.into_iter().zip(listed).zip(wanted) {
-            if listed == wanted {
-                continue;
-            }
-            if let Some(time) = listed {
+            if let Some(time) = listed
+                && Some(time) != wanted
+            {
                 list.remove(&(time, partition));
             }
             if let Some(time) = wanted {
