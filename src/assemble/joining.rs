@@ -193,7 +193,8 @@ impl Lane {
         let opened = session.opened();
         let of_user = (key.hash, EventTime::START, Place { offset: crate::position::Offset::from_count(0), index: 0 });
         let parked = self.state.parked.iter_from(|stored| stored.cmp(&of_user));
-        let parked = parked.map(|(_, entry)| entry).take_while(|((hash, _, _), _)| *hash == key.hash).take(SEARCHED_MAX);
+        let parked =
+            parked.map(|(_, entry)| entry).take_while(|((hash, _, _), _)| *hash == key.hash).take(SEARCHED_MAX);
         let matching = parked.filter(|(_, parked)| answers(parked, key, step)).map(|(place, _)| *place);
         for place in matching.collect::<Vec<_>>() {
             let Some((_, parked)) = self.state.parked.remove(|stored| stored.cmp(&place)) else { continue };
