@@ -60,7 +60,7 @@ impl LaneState {
             waiting: self.waiting.snapshot(),
             visits: self.visits.snapshot(),
             parked: self.parked.snapshot(),
-            counters: self.counters.clone(),
+            counters: self.counters,
         }
     }
 
