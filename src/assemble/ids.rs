@@ -101,6 +101,7 @@ mod tests {
             assert_eq!(bytes, postcard::to_stdvec(&model).unwrap());
             let back: Ids = postcard::from_bytes(&bytes).unwrap();
             assert_eq!(postcard::to_stdvec(&back).unwrap(), bytes);
+            assert!(model.iter().all(|id| back.contains(*id)), "what came back knows its ids");
         }
         assert!(matches!(ids, Ids::Many(_)));
     }
