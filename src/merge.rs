@@ -102,9 +102,12 @@ impl Merge {
             watermarks: BTreeSet::new(),
             aside: BTreeSet::new(),
         };
-        let partitions: Vec<Partition> = merge.state.lanes.keys().copied().collect();
-        for partition in partitions {
-            merge.change(partition, |_| ()).unwrap_or_default();
+        for partition in merge.state.lanes.keys() {
+            let listing = merge.listing(*partition).unwrap_or_default();
+            let lists = [&mut merge.heads, &mut merge.awaited, &mut merge.watermarks];
+            for (list, time) in lists.into_iter().zip(listing) {
+                list.extend(time.map(|time| (time, *partition)));
+            }
         }
         merge
     }
@@ -256,10 +259,8 @@ impl Merge {
         change(self);
         let wanted = self.listing(partition)?;
         let lists = [&mut self.heads, &mut self.awaited, &mut self.watermarks];
-        for ((list, listed), wanted) in lists.into_iter().zip(listed).zip(wanted) {
-            if let Some(time) = listed
-                && Some(time) != wanted
-            {
+        for ((list, listed), wanted) in lists.into_iter().zip(listed).zip(wanted).filter(|((_, old), new)| old != new) {
+            if let Some(time) = listed {
                 list.remove(&(time, partition));
             }
             if let Some(time) = wanted {

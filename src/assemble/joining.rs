@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Body, Decision, Feedback, Fingerprint, Interaction, Target};
+use crate::event::{Body, Decision, Feedback, Interaction, Target};
 use crate::position::Place;
 use crate::time::EventTime;
 use crate::trajectory::{Ending, Step};
@@ -10,37 +10,33 @@ use crate::trajectory::{Ending, Step};
 use super::Lane;
 use super::chunks::Spot;
 use super::counters::Fate;
-use super::session::{KeyRef, Occurrence, Parked, Session, SessionKey, Visit, footprint, step_answers};
+use super::session::{KeyRef, Occurrence, Parked, Session, SessionKey, Visit, Which, footprint, step_answers};
 
 /// Sessions of one user, or parked feedback of one user, among which one event looks for its match. More than that is
 /// not a user but a placeholder; the session that an event names is found all the same.
 const SEARCHED_MAX: usize = 1024;
 
-/// A step that feedback belongs to: where its visit stands, and the session's first decision.
+/// A step that feedback belongs to: valid until its visit changes.
 struct Found {
     visit: Spot,
-    opened: Place,
+    session: Which,
     step: usize,
 }
 
 impl Lane {
-    pub(super) fn handle(&mut self, time: EventTime, place: Place, interaction: Interaction) -> Fate {
-        let Interaction { id, user, session, body } = interaction;
-        let event = Occurrence { time, place, id };
-        match body {
-            Body::Decision(decision) => self.decide(event, KeyRef::new(&user, session.as_ref()), decision),
-            Body::SessionEnd => self.end_session(event, KeyRef::new(&user, session.as_ref())),
-            Body::Feedback(feedback) => {
-                let key = KeyRef::new(&user, session.as_ref());
-                match self.find_step(key, &feedback.target) {
-                    Some(found) => self.join(&found, event, &feedback),
-                    None => {
-                        let is_late = key.session.is_some() && self.visit(key).is_some_and(Visit::is_recently_closed);
-                        let interaction = Interaction { id, user, session, body: Body::Feedback(feedback) };
-                        self.park(event, Parked { interaction: Box::new(interaction), is_late })
-                    }
+    pub(super) fn handle(&mut self, time: EventTime, place: Place, interaction: Box<Interaction>) -> Fate {
+        let event = Occurrence { time, place, id: interaction.id };
+        let key = KeyRef::new(&interaction.user, interaction.session.as_ref());
+        match interaction.body {
+            Body::Decision(decision) => self.decide(event, key, decision),
+            Body::SessionEnd => self.end_session(event, key),
+            Body::Feedback(ref feedback) => match self.find_step(key, &feedback.target) {
+                Some(found) => self.join(&found, event, feedback),
+                None => {
+                    let is_late = key.session.is_some() && self.visit(key).is_some_and(Visit::is_recently_closed);
+                    self.park(event, Parked { interaction, is_late })
                 }
-            }
+            },
         }
     }
 
@@ -49,11 +45,9 @@ impl Lane {
     }
 
     fn decide(&mut self, event: Occurrence, key: KeyRef<'_>, decision: Decision) -> Fate {
-        let step = Step { time: event.time, place: event.place, reward: decision.reward, decision };
-        let bytes = footprint::of_step(&step) + footprint::of_ids(usize::from(event.id.is_some()));
         let Some((stored, visit)) = self.state.visits.get_mut(|stored| key.compare(stored)) else {
             let stored = key.to_key();
-            self.open_session(&stored, step, event.id);
+            self.open_session(&stored, event, decision);
             return self.grow(event, key, 1);
         };
         if visit.has_seen(event.id) {
@@ -64,22 +58,22 @@ impl Lane {
         }
         let steps = match &mut Arc::make_mut(visit).open {
             Some(session) => {
-                session.push(step, event.id);
-                self.session_bytes += bytes;
+                self.session_bytes += footprint::of_step(&decision) + footprint::of_ids(usize::from(event.id.is_some()));
+                session.push(event, decision);
                 session.steps.len()
             }
             None => {
                 let stored = stored.clone();
-                self.open_session(&stored, step, event.id);
+                self.open_session(&stored, event, decision);
                 1
             }
         };
         self.grow(event, key, steps)
     }
 
-    fn open_session(&mut self, key: &SessionKey, step: Step, id: Option<Fingerprint>) {
-        let time = step.time;
-        let session = Session::opened_by(step, id);
+    fn open_session(&mut self, key: &SessionKey, event: Occurrence, decision: Decision) {
+        let time = event.time;
+        let session = Session::opened_by(event, decision);
         self.session_bytes += footprint::of_session(key.text(), &session);
         self.agenda.change().idle.insert((time, Arc::clone(key.text())));
         self.agenda.change().started.insert((time, Arc::clone(key.text())));
@@ -122,19 +116,13 @@ impl Lane {
     /// In the session that the feedback names; otherwise in the one of the user's sessions that was active last. A
     /// decision is looked for in all of the user's sessions even if another one is named.
     fn find_step(&self, key: KeyRef<'_>, target: &Target) -> Option<Found> {
-        let in_visit = |spot: Spot, visit: &Visit| {
-            let found = visit.sessions().filter_map(|session| Some((session, session.step_for(target)?)));
-            let latest = found.max_by_key(|(session, _)| (session.last_activity, session.opened()));
-            latest.map(|(session, step)| {
-                let found = Found { visit: spot, opened: session.opened(), step };
-                ((session.last_activity, session.opened()), found)
-            })
-        };
         if key.session.is_some() {
             let visits = &self.state.visits;
             let named = visits.find(|stored| key.compare(stored)).and_then(|spot| Some((spot, visits.at(spot)?)));
-            if let Some((_, found)) = named.and_then(|(spot, (_, visit))| in_visit(spot, visit)) {
-                return Some(found);
+            if let Some((visit, (_, entry))) = named
+                && let Some((session, _, step)) = entry.step_for(target)
+            {
+                return Some(Found { visit, session, step });
             }
             if matches!(target, Target::LatestItem(_)) {
                 return None;
@@ -143,34 +131,29 @@ impl Lane {
         let of_user = key.of_user();
         let visits = self.state.visits.iter_from(|stored| of_user.compare(stored));
         let visits = visits.take_while(|(_, (stored, _))| key.is_user_of(stored)).take(SEARCHED_MAX);
-        let found = visits.filter_map(|(spot, (_, visit))| in_visit(spot, visit));
-        found.max_by_key(|(activity, _)| *activity).map(|(_, found)| found)
+        let found = visits.filter_map(|(spot, (_, visit))| Some((spot, visit.step_for(target)?)));
+        let latest = found.max_by_key(|(_, (_, session, _))| session.recency());
+        latest.map(|(visit, (session, _, step))| Found { visit, session, step })
     }
 
     fn join(&mut self, found: &Found, event: Occurrence, feedback: &Feedback) -> Fate {
         let Some((key, visit)) = self.state.visits.at_mut(found.visit) else { return Fate::Orphan };
         let visit = Arc::make_mut(visit);
-        let ids_before;
-        let (fate, session) = if let Some(session) = visit.open.as_mut().filter(|open| open.opened() == found.opened) {
-            ids_before = session.ids();
-            (session.join(found.step, event, feedback.reward, feedback.is_final), session)
-        } else {
-            let is_meant = |session: &Session| session.opened() == found.opened;
-            let Some(closing) = visit.closing.iter_mut().find(|closing| is_meant(&closing.session)) else {
-                return Fate::Orphan;
-            };
-            ids_before = closing.session.ids();
-            let fate = closing.session.join(found.step, event, feedback.reward, feedback.is_final);
-            if fate == Fate::Applied && feedback.is_final {
-                let listed = (closing.emit_at, Arc::clone(key.text()), found.opened);
-                closing.emit_at =
-                    event.time.max(closing.ended_at).max(closing.session.mature_at(self.rules.reward_wait));
-                self.agenda.change().emissions.remove(&listed);
-                self.agenda.change().emissions.insert((closing.emit_at, listed.1, listed.2));
-            }
-            (fate, &mut closing.session)
-        };
+        let Some(session) = visit.session_mut(found.session) else { return Fate::Orphan };
+        let ids_before = session.ids();
+        let fate = session.join(found.step, event, feedback.reward, feedback.is_final);
         self.session_bytes += footprint::of_ids(session.ids() - ids_before);
+        if let Which::Closing(index) = found.session
+            && let Some(closing) = visit.closing.get_mut(index)
+            && fate == Fate::Applied
+            && feedback.is_final
+        {
+            let opened = closing.session.opened();
+            self.agenda.change().emissions.remove(&(closing.emit_at, Arc::clone(key.text()), opened));
+            let mature_at = closing.session.mature_at(self.rules.reward_wait);
+            closing.emit_at = event.time.max(closing.ended_at).max(mature_at);
+            self.agenda.change().emissions.insert((closing.emit_at, Arc::clone(key.text()), opened));
+        }
         fate
     }
 
@@ -190,7 +173,6 @@ impl Lane {
         let open = self.state.visits.at(spot).and_then(|(_, visit)| visit.open.as_ref());
         let Some(session) = open else { return };
         let (Some(step), Some(index)) = (session.steps.last(), session.steps.len().checked_sub(1)) else { return };
-        let opened = session.opened();
         let of_user = (key.hash, EventTime::START, Place { offset: crate::position::Offset::from_count(0), index: 0 });
         let parked = self.state.parked.iter_from(|stored| stored.cmp(&of_user));
         let parked =
@@ -202,7 +184,7 @@ impl Lane {
             self.agenda.change().parked.remove(&(time, place, hash));
             self.state.counters.parked -= 1;
             let event = Occurrence { time, place, id: parked.interaction.id };
-            let found = Found { visit: spot, opened, step: index };
+            let found = Found { visit: spot, session: Which::Open, step: index };
             let fate = match &parked.interaction.body {
                 Body::Feedback(feedback) => self.join(&found, event, feedback),
                 Body::Decision(_) | Body::SessionEnd => Fate::Orphan,

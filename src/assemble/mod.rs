@@ -155,7 +155,7 @@ impl Lane {
         self.state.counters.parked -= 1;
         // Judge by what the time before this event has left behind.
         self.fire_before(time, out);
-        let fate = self.handle(time, place, *interaction);
+        let fate = self.handle(time, place, interaction);
         self.state.counters.count(fate);
         self.enforce_limits(time, out);
         Some(time)

@@ -41,7 +41,7 @@ impl Lane {
             session: session.clone(),
             body: Body::Decision(decision.clone()),
         };
-        lane.handle(time, place, interaction);
+        lane.handle(time, place, Box::new(interaction));
         let found = lane.visit(KeyRef::new(&user, session.as_ref())).and_then(|visit| {
             visit.sessions().find_map(|session| {
                 let last = session.steps.iter().rposition(|step| step.place == place)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::{Body, Fingerprint, Id, Interaction, Target};
+use crate::event::{Body, Decision, Fingerprint, Id, Interaction, Target};
 use crate::position::Place;
 use crate::time::{EventTime, Span};
 use crate::trajectory::{Ending, Step};
@@ -45,6 +45,13 @@ pub(crate) struct Visit {
     pub(crate) closing: Vec<Closing>,
     /// Only for keys with an explicit session id.
     pub(crate) remembered: Option<Remembered>,
+}
+
+/// One of a visit's sessions, by its place in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which {
+    Open,
+    Closing(usize),
 }
 
 /// The decisions so far and what came of them. Never without a step.
@@ -97,6 +104,12 @@ pub(crate) struct Occurrence {
     pub(crate) time: EventTime,
     pub(crate) place: Place,
     pub(crate) id: Option<Fingerprint>,
+}
+
+impl Occurrence {
+    fn step(self, decision: Decision) -> Step {
+        Step { time: self.time, place: self.place, reward: decision.reward, decision }
+    }
 }
 
 fn unlisted() -> EventTime {
@@ -190,6 +203,23 @@ impl Visit {
         self.open.iter().chain(self.closing.iter().map(|closing| &closing.session))
     }
 
+    /// The latest step that feedback can mean, in the session that was active last among those that have one.
+    pub(crate) fn step_for(&self, target: &Target) -> Option<(Which, &Session, usize)> {
+        let open = self.open.iter().map(|session| (Which::Open, session));
+        let closing = self.closing.iter().enumerate();
+        let closing = closing.map(|(index, closing)| (Which::Closing(index), &closing.session));
+        let found = open.chain(closing).filter_map(|(which, session)| Some((which, session, session.step_for(target)?)));
+        // Mostly there is one, of which nothing more is asked.
+        found.max_by(|(_, one, _), (_, other, _)| one.recency().cmp(&other.recency()))
+    }
+
+    pub(crate) fn session_mut(&mut self, which: Which) -> Option<&mut Session> {
+        match which {
+            Which::Open => self.open.as_mut(),
+            Which::Closing(index) => self.closing.get_mut(index).map(|closing| &mut closing.session),
+        }
+    }
+
     pub(crate) fn has_seen(&self, id: Option<Fingerprint>) -> bool {
         self.sessions().any(|session| session.has_seen(id))
     }
@@ -211,30 +241,35 @@ impl Visit {
 }
 
 impl Session {
-    pub(crate) fn opened_by(step: Step, id: Option<Fingerprint>) -> Session {
+    pub(crate) fn opened_by(event: Occurrence, decision: Decision) -> Session {
         Session {
             finals: BTreeSet::new(),
-            seen: id.into_iter().collect(),
-            last_activity: step.time,
-            first: step.place,
-            last: step.place,
-            listed: step.time,
-            steps: vec![step],
+            seen: event.id.into_iter().collect(),
+            last_activity: event.time,
+            first: event.place,
+            last: event.place,
+            listed: event.time,
+            steps: vec![event.step(decision)],
         }
     }
 
-    pub(crate) fn push(&mut self, step: Step, id: Option<Fingerprint>) {
-        self.touch(Occurrence { time: step.time, place: step.place, id });
+    pub(crate) fn push(&mut self, event: Occurrence, decision: Decision) {
+        self.touch(event);
         if self.steps.len() == self.steps.capacity() {
             // Exactly twice as many: by itself the vector would make room for four at once, and most sessions are short.
             self.steps.reserve_exact(self.steps.len().max(1));
         }
-        self.steps.push(step);
+        self.steps.push(event.step(decision));
     }
 
     /// The place of the first decision: no two sessions of a lane share it.
     pub(crate) fn opened(&self) -> Place {
         self.steps.first().map_or(self.first, |step| step.place)
+    }
+
+    /// Orders sessions by their last activity; no two are equal.
+    pub(crate) fn recency(&self) -> (EventTime, Place) {
+        (self.last_activity, self.opened())
     }
 
     pub(crate) fn started_at(&self) -> EventTime {
@@ -302,7 +337,6 @@ pub(crate) fn step_answers(step: &Step, target: &Target) -> bool {
 /// The formula behind `max_bytes`: fixed numbers, so that eviction does not depend on an allocator.
 pub(crate) mod footprint {
     use super::*;
-    use crate::event::Decision;
 
     const SESSION: u64 = 512;
     const STEP: u64 = 192;
@@ -310,7 +344,7 @@ pub(crate) mod footprint {
     const ID: u64 = 24;
 
     pub(crate) fn of_session(key: &KeyText, session: &Session) -> u64 {
-        SESSION + text_of(key) + of_ids(session.ids()) + session.steps.iter().map(of_step).sum::<u64>()
+        SESSION + text_of(key) + of_ids(session.ids()) + session.steps.iter().map(|step| of_step(&step.decision)).sum::<u64>()
     }
 
     /// Of a key itself, whatever is known of it.
@@ -318,8 +352,8 @@ pub(crate) mod footprint {
         SESSION + text_of(key)
     }
 
-    pub(crate) fn of_step(step: &Step) -> u64 {
-        STEP + of_decision(&step.decision)
+    pub(crate) fn of_step(decision: &Decision) -> u64 {
+        STEP + of_decision(decision)
     }
 
     pub(crate) fn of_ids(added: usize) -> u64 {

@@ -1,13 +1,25 @@
 //! Least squares with a ridge penalty from running moments, in a fixed order of operations.
 
-use std::ops::Range;
-
 use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
-/// Sums of `x x^T` (upper triangle, row by row), `x y`, `y` and `y^2` over samples `(x, y)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Sums of `x x^T`, `x y`, `y` and `y^2` over samples `(x, y)`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "Packed", try_from = "Packed")]
 pub struct Moments {
+    dimension: usize,
+    count: u64,
+    /// `[dimension rounded up to ROWS, dimension + PADDING]`, row-major, so that every tile lies within. Only what stands on
+    /// the diagonal and right of it counts.
+    products: Vec<f64>,
+    targets: Vec<f64>,
+    target_sum: f64,
+    target_squares: f64,
+}
+
+/// [`Moments`] as they are sealed: of `x x^T` the upper triangle, row by row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Packed {
     dimension: usize,
     count: u64,
     products: Vec<f64>,
@@ -55,12 +67,45 @@ impl Samples {
     }
 }
 
+impl From<Moments> for Packed {
+    fn from(moments: Moments) -> Packed {
+        let products = (0..moments.dimension).flat_map(|row| moments.right_of_diagonal(row)).copied().collect();
+        let Moments { dimension, count, targets, target_sum, target_squares, .. } = moments;
+        Packed { dimension, count, products, targets, target_sum, target_squares }
+    }
+}
+
+impl TryFrom<Packed> for Moments {
+    type Error = &'static str;
+
+    fn try_from(packed: Packed) -> Result<Moments, &'static str> {
+        let Packed { dimension, count, products, targets, target_sum, target_squares } = packed;
+        if targets.len() != dimension || products.len() != dimension * (dimension + 1) / 2 {
+            return Err("the moments of the baseline are not of the length that they name");
+        }
+        let mut moments = Moments { count, targets, target_sum, target_squares, ..Moments::new(dimension) };
+        let mut rest = products.as_slice();
+        for row in 0..dimension {
+            let (first, others) = rest.split_at(dimension - row);
+            moments.products[row * (dimension + PADDING) + row..][..first.len()].copy_from_slice(first);
+            rest = others;
+        }
+        Ok(moments)
+    }
+}
+
+impl PartialEq for Moments {
+    fn eq(&self, other: &Moments) -> bool {
+        Packed::from(self.clone()) == Packed::from(other.clone())
+    }
+}
+
 impl Moments {
     pub fn new(dimension: usize) -> Moments {
         Moments {
             dimension,
             count: 0,
-            products: vec![0.0; dimension * (dimension + 1) / 2],
+            products: vec![0.0; dimension.next_multiple_of(ROWS) * (dimension + PADDING)],
             targets: vec![0.0; dimension],
             target_sum: 0.0,
             target_squares: 0.0,
@@ -96,10 +141,10 @@ impl Moments {
         Arch::new().dispatch(Solve { moments: self, ridge })
     }
 
-    /// Entry (row, column) of `sum x x^T`, row <= column.
+    /// Row `row` of `sum x x^T`, from its diagonal on.
     #[inline(always)]
-    fn product(&self, row: usize, column: usize) -> f64 {
-        self.products[place(self.dimension, row, column)]
+    fn right_of_diagonal(&self, row: usize) -> &[f64] {
+        &self.products[row * (self.dimension + PADDING) + row..][..self.dimension - row]
     }
 
     #[inline(always)]
@@ -107,8 +152,7 @@ impl Moments {
         let n = (self.count as f64).max(1.0);
         let mut squares = self.target_squares;
         for row in 0..self.dimension {
-            let from = place(self.dimension, row, row);
-            let products = &self.products[from..from + self.dimension - row];
+            let products = self.right_of_diagonal(row);
             let beyond = inner_product(&weights[row + 1..], &products[1..]);
             squares += weights[row] * (2.0 * (beyond - self.targets[row]) + weights[row] * products[0]);
         }
@@ -118,7 +162,8 @@ impl Moments {
     }
 }
 
-/// See [`Moments::solve`], on the widest registers: nothing is fused, and every sum keeps its order.
+/// See [`Moments::solve`], on the widest registers: nothing is fused, and every sum keeps its order. The sum of an entry is
+/// that of `inner_product`, for as many rows at once as a register has lanes.
 struct Solve<'a> {
     moments: &'a Moments,
     ridge: f64,
@@ -128,31 +173,65 @@ impl WithSimd for Solve<'_> {
     type Output = Fit;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> Fit {
+    fn with_simd<S: Simd>(self, simd: S) -> Fit {
         let Solve { moments, ridge } = self;
         let n = moments.count as f64;
         let size = moments.dimension;
-        let mut factor = vec![0.0; size * size];
-        // Column by column: the entries of one column do not wait for each other.
+        // Column by column. The targets are one more row, and what comes out there solves the lower triangle for them;
+        // the zeros behind it are the end of the last register.
+        let stride = size + 1 + LANES_MAX;
+        let mut factor = vec![0.0; size * stride];
         for column in 0..size {
-            for row in column..size {
-                let mut sum = moments.product(column, row);
-                if row == column {
-                    // The floor keeps a feature that never varies from making the matrix singular.
-                    sum += if row == 0 { n * 1e-12 } else { n * ridge.max(1e-9) };
-                }
-                sum -= inner_product(&factor[row * size..][..column], &factor[column * size..][..column]);
-                factor[row * size + column] = if row == column {
-                    sum.max(f64::MIN_POSITIVE).sqrt()
-                } else {
-                    sum / factor[column * size + column]
+            let (known, new) = factor.split_at_mut(column * stride);
+            let (eights, others) = known.split_at(column / 8 * 8 * stride);
+            new[column..size].copy_from_slice(moments.right_of_diagonal(column));
+            new[size] = moments.targets[column];
+            // The floor keeps a feature that never varies from making the matrix singular.
+            new[column] += if column == 0 { n * 1e-12 } else { n * ridge.max(1e-9) };
+            let mut diagonal = 1.0;
+            for row in (column..=size).step_by(S::F64_LANES) {
+                let rows = row..row + S::F64_LANES;
+                let add = |sum: &mut S::f64s, known: &[f64]| {
+                    let products = simd.mul_f64s(*wide::<S>(&known[rows.clone()]), simd.splat_f64s(known[column]));
+                    *sum = simd.add_f64s(*sum, products);
                 };
+                let mut sums = [simd.splat_f64s(0.0); 8];
+                for eight in eights.chunks_exact(8 * stride) {
+                    sums.iter_mut().zip(eight.chunks_exact(stride)).for_each(|(sum, known)| add(sum, known));
+                }
+                let mut rest = simd.splat_f64s(0.0);
+                others.chunks_exact(stride).for_each(|known| add(&mut rest, known));
+                let sum = sums.into_iter().reduce(|sum, next| simd.add_f64s(sum, next)).unwrap_or(rest);
+                let sum = simd.add_f64s(sum, rest);
+                let entries = wide_mut::<S>(&mut new[rows.clone()]);
+                *entries = simd.sub_f64s(*entries, sum);
+                if row == column {
+                    diagonal = new[column].max(f64::MIN_POSITIVE).sqrt();
+                }
+                let entries = wide_mut::<S>(&mut new[rows]);
+                *entries = simd.div_f64s(*entries, simd.splat_f64s(diagonal));
             }
+            new[column] = diagonal;
         }
-        let weights = substitute(&factor, &moments.targets);
+        let mut weights: Vec<f64> = factor.chunks_exact(stride).map(|column| column[size]).collect();
+        for row in (0..size).rev() {
+            let column = &factor[row * stride..][..size];
+            let below = column[row + 1..].iter().zip(&weights[row + 1..]);
+            weights[row] = below.fold(weights[row], |sum, (below, known)| sum - below * known) / column[row];
+        }
         let scale = moments.residual_deviation(&weights);
         Fit { weights, scale }
     }
+}
+
+#[inline(always)]
+fn wide<S: Simd>(values: &[f64]) -> &S::f64s {
+    &S::as_simd_f64s(values).0[0]
+}
+
+#[inline(always)]
+fn wide_mut<S: Simd>(values: &mut [f64]) -> &mut S::f64s {
+    &mut S::as_mut_simd_f64s(values).0[0]
 }
 
 /// Adds every sample to all sums, on the widest registers of the processor: since every sum keeps its own order, and a
@@ -164,10 +243,11 @@ struct Add<'a> {
 
 /// Sums that are kept in registers while all samples pass by: so many rows of so many vectors. A feature is loaded once
 /// for several sums, and no sum waits for its own last addition.
-const ROWS: usize = 4;
+const ROWS: usize = 6;
 const VECTORS: usize = 2;
-/// Columns of the widest tile: vectors of eight.
-const PADDING: usize = 8 * VECTORS;
+const LANES_MAX: usize = 8;
+/// Columns of the widest tile.
+const PADDING: usize = LANES_MAX * VECTORS;
 
 impl WithSimd for Add<'_> {
     type Output = ();
@@ -176,52 +256,37 @@ impl WithSimd for Add<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Add { moments, samples: Samples { features, targets } } = self;
         let dimension = moments.dimension;
-        for (features, target) in features.chunks_exact(dimension + PADDING).zip(targets) {
+        let stride = dimension + PADDING;
+        for (features, target) in features.chunks_exact(stride).zip(targets) {
             moments.count += 1;
             moments.target_sum += target;
             moments.target_squares += target * target;
             moments.targets.iter_mut().zip(features).for_each(|(sum, feature)| *sum += feature * target);
         }
-        let triangle = &mut moments.products;
         let columns = VECTORS * S::F64_LANES;
-        for row in (0..dimension).step_by(ROWS) {
+        for (rows, products) in moments.products.chunks_exact_mut(ROWS * stride).enumerate() {
+            let row = rows * ROWS;
+            // What lies below the diagonal or behind the last column is computed as well, and never read.
             for column in (row..dimension).step_by(columns) {
-                // What lies below the diagonal or behind the last column is computed as well, and dropped.
-                let mut tile = [[0.0; PADDING]; ROWS];
-                for (row, sums) in (row..dimension).zip(&mut tile) {
-                    let (from, kept) = in_tile(dimension, row, column..column + columns);
-                    sums[kept.clone()].copy_from_slice(&triangle[from..from + kept.len()]);
+                let mut tile = [[simd.splat_f64s(0.0); VECTORS]; ROWS];
+                for (sums, products) in tile.iter_mut().zip(products.chunks_exact(stride)) {
+                    sums.copy_from_slice(S::as_simd_f64s(&products[column..column + columns]).0);
                 }
-                let mut wide = [[simd.splat_f64s(0.0); VECTORS]; ROWS];
-                for (wide, sums) in wide.iter_mut().zip(&tile) {
-                    wide.iter_mut().zip(S::as_simd_f64s(sums).0).for_each(|(wide, sums)| *wide = *sums);
-                }
-                for sample in features.chunks_exact(dimension + PADDING) {
+                for sample in features.chunks_exact(stride) {
                     let (others, _) = S::as_simd_f64s(&sample[column..column + columns]);
-                    for (feature, sums) in sample[row..row + ROWS].iter().zip(&mut wide) {
+                    for (feature, sums) in sample[row..row + ROWS].iter().zip(&mut tile) {
                         let feature = simd.splat_f64s(*feature);
                         for (sum, other) in sums.iter_mut().zip(others) {
                             *sum = simd.mul_add_f64s(feature, *other, *sum);
                         }
                     }
                 }
-                for (wide, sums) in wide.iter().zip(&mut tile) {
-                    S::as_mut_simd_f64s(sums).0.iter_mut().zip(wide).for_each(|(sums, wide)| *sums = *wide);
-                }
-                for (row, sums) in (row..dimension).zip(&tile) {
-                    let (from, kept) = in_tile(dimension, row, column..column + columns);
-                    triangle[from..from + kept.len()].copy_from_slice(&sums[kept]);
+                for (sums, products) in tile.iter().zip(products.chunks_exact_mut(stride)) {
+                    S::as_mut_simd_f64s(&mut products[column..column + columns]).0.copy_from_slice(sums);
                 }
             }
         }
     }
-}
-
-/// Which columns of a tile the triangle has in this row, those right of the diagonal, and where the first of them stands.
-fn in_tile(dimension: usize, row: usize, columns: Range<usize>) -> (usize, Range<usize>) {
-    let first = columns.start.max(row);
-    let end = columns.end.min(dimension).max(first);
-    (place(dimension, row, first), first - columns.start..end - columns.start)
 }
 
 /// `sum left[i] * right[i]`, as eight interleaved sums, none of which waits for another.
@@ -239,12 +304,6 @@ fn inner_product(left: &[f64], right: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// Where entry (row, column) of a triangle stands.
-#[inline(always)]
-fn place(dimension: usize, row: usize, column: usize) -> usize {
-    row * dimension - row * (row + 1) / 2 + column
-}
-
 impl Fit {
     /// `w.x`.
     pub fn expected(&self, features: &[f64]) -> f64 {
@@ -255,25 +314,6 @@ impl Fit {
     pub fn scale(&self) -> f64 {
         self.scale
     }
-}
-
-/// Solves `L L^T w = b` for a lower triangular factor.
-#[inline(always)]
-fn substitute(factor: &[f64], right: &[f64]) -> Vec<f64> {
-    let size = right.len();
-    let mut solution = right.to_vec();
-    for row in 0..size {
-        solution[row] -= inner_product(&factor[row * size..][..row], &solution[..row]);
-        solution[row] /= factor[row * size + row];
-    }
-    for row in (0..size).rev() {
-        let mut sum = solution[row];
-        for (below, known) in factor[row * size + row..].iter().step_by(size).zip(&solution[row..]).skip(1) {
-            sum -= below * known;
-        }
-        solution[row] = sum / factor[row * size + row];
-    }
-    solution
 }
 
 #[cfg(test)]
@@ -311,8 +351,9 @@ mod tests {
             }
             moments.add(&mut samples);
             let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&moments.products), bits(&expected), "dimension {dimension}");
-            assert_eq!(bits(&moments.targets), bits(&targets), "dimension {dimension}");
+            let packed = Packed::from(moments);
+            assert_eq!(bits(&packed.products), bits(&expected), "dimension {dimension}");
+            assert_eq!(bits(&packed.targets), bits(&targets), "dimension {dimension}");
         }
     }
 
