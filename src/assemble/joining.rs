@@ -58,7 +58,8 @@ impl Lane {
         }
         let steps = match &mut Arc::make_mut(visit).open {
             Some(session) => {
-                self.session_bytes += footprint::of_step(&decision) + footprint::of_ids(usize::from(event.id.is_some()));
+                self.session_bytes +=
+                    footprint::of_step(&decision) + footprint::of_ids(usize::from(event.id.is_some()));
                 session.push(event, decision);
                 session.steps.len()
             }

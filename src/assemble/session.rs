@@ -208,7 +208,8 @@ impl Visit {
         let open = self.open.iter().map(|session| (Which::Open, session));
         let closing = self.closing.iter().enumerate();
         let closing = closing.map(|(index, closing)| (Which::Closing(index), &closing.session));
-        let found = open.chain(closing).filter_map(|(which, session)| Some((which, session, session.step_for(target)?)));
+        let found =
+            open.chain(closing).filter_map(|(which, session)| Some((which, session, session.step_for(target)?)));
         // Mostly there is one, of which nothing more is asked.
         found.max_by(|(_, one, _), (_, other, _)| one.recency().cmp(&other.recency()))
     }
@@ -344,7 +345,10 @@ pub(crate) mod footprint {
     const ID: u64 = 24;
 
     pub(crate) fn of_session(key: &KeyText, session: &Session) -> u64 {
-        SESSION + text_of(key) + of_ids(session.ids()) + session.steps.iter().map(|step| of_step(&step.decision)).sum::<u64>()
+        SESSION
+            + text_of(key)
+            + of_ids(session.ids())
+            + session.steps.iter().map(|step| of_step(&step.decision)).sum::<u64>()
     }
 
     /// Of a key itself, whatever is known of it.

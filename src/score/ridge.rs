@@ -350,10 +350,73 @@ mod tests {
                 }
             }
             moments.add(&mut samples);
-            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             let packed = Packed::from(moments);
             assert_eq!(bits(&packed.products), bits(&expected), "dimension {dimension}");
             assert_eq!(bits(&packed.targets), bits(&targets), "dimension {dimension}");
+        }
+    }
+
+    fn bits(values: &[f64]) -> Vec<u64> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    /// Some sums of features that no two samples share.
+    fn some(dimension: usize) -> Moments {
+        let mut moments = Moments::new(dimension);
+        for sample in 0..2 * dimension + 5 {
+            let feature =
+                |index: usize| ((sample * 131 + index * index * 17 + index * sample) % 101) as f64 / 50.0 - 1.0;
+            let features: Vec<f64> =
+                (0..dimension).map(|index| if index == 0 { 1.0 } else { feature(index) }).collect();
+            add(&mut moments, &features, feature(dimension) + 0.5 * features[dimension / 2]);
+        }
+        moments
+    }
+
+    /// `L L^T w = b`, one entry after the other.
+    fn plain_weights(moments: &Moments, ridge: f64) -> Vec<f64> {
+        let (size, n) = (moments.dimension, moments.count as f64);
+        let mut factor = vec![vec![0.0; size]; size];
+        for row in 0..size {
+            for column in 0..=row {
+                let mut sum = moments.right_of_diagonal(column)[row - column];
+                if row == column {
+                    sum += if row == 0 { n * 1e-12 } else { n * ridge };
+                }
+                sum -= inner_product(&factor[row][..column], &factor[column][..column]);
+                factor[row][column] = if row == column { sum.sqrt() } else { sum / factor[column][column] };
+            }
+        }
+        let mut weights = moments.targets.clone();
+        for row in 0..size {
+            weights[row] = (weights[row] - inner_product(&factor[row][..row], &weights[..row])) / factor[row][row];
+        }
+        for row in (0..size).rev() {
+            (row + 1..size).for_each(|below| weights[row] -= factor[below][row] * weights[below]);
+            weights[row] /= factor[row][row];
+        }
+        weights
+    }
+
+    #[test]
+    fn many_rows_at_once_give_the_bits_of_one_entry_after_the_other() {
+        for dimension in [1, 2, 7, 8, 9, 16, 17, 40, 99] {
+            let moments = some(dimension);
+            assert_eq!(bits(&moments.solve(1e-3).weights), bits(&plain_weights(&moments, 1e-3)), "{dimension}");
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_comes_back_and_goes_on() {
+        for dimension in [1, 7, 99] {
+            let (mut kept, mut sealed) = (some(dimension), Packed::from(some(dimension)));
+            let mut restored = Moments::try_from(sealed.clone()).unwrap();
+            add(&mut kept, &vec![0.3; dimension], 2.0);
+            add(&mut restored, &vec![0.3; dimension], 2.0);
+            assert_eq!(restored, kept);
+            assert_eq!(restored.solve(1e-3), kept.solve(1e-3));
+            sealed.products.pop();
+            assert!(Moments::try_from(sealed).is_err());
         }
     }
 
