@@ -190,24 +190,31 @@ impl Scorer {
     pub fn score(&mut self, trajectory: &Trajectory, states: &States) -> Vec<Scored> {
         let rewards: Vec<f64> = trajectory.steps.iter().map(|step| self.clip(step.reward)).collect();
         let returns = returns_to_go(&rewards, self.discount());
+        let values = match (self.rules.unit, self.rules.kind) {
+            // Every step has its part in the mean.
+            (_, ScoreKind::SessionMean) | (Unit::Step, ScoreKind::Advantage | ScoreKind::Return) => &returns[..],
+            (Unit::Step, ScoreKind::Reward) => &rewards[..],
+            (Unit::Trajectory, _) => &returns[..returns.len().min(1)],
+        };
+        let mut advantages = self.advantages(values, states);
+        if self.rules.kind == ScoreKind::SessionMean {
+            // There is none before all steps have one.
+            let sum: Option<f64> = advantages.iter().copied().sum();
+            advantages.fill(sum.map(|sum| sum / returns.len() as f64));
+        }
+        let score = |advantage: Option<f64>| advantage.and_then(|advantage| Score::new(advantage as f32));
         let scored = match self.rules.unit {
-            Unit::Step | Unit::Trajectory if self.rules.kind == ScoreKind::SessionMean => {
-                self.score_by_mean(&returns, states)
-            }
             Unit::Trajectory => {
                 let value = returns.first().copied().unwrap_or(0.0);
-                let score = self.score_one(value, states, 0);
+                let score = advantages.first().copied().and_then(score);
                 vec![Scored { first_step: 0, steps: rewards.len(), value, score }]
             }
-            Unit::Step => (0..rewards.len())
-                .map(|step| {
-                    let value = match self.rules.kind {
-                        ScoreKind::Reward => rewards[step],
-                        ScoreKind::Advantage | ScoreKind::SessionMean | ScoreKind::Return => returns[step],
-                    };
-                    Scored { first_step: step, steps: 1, value, score: self.score_one(value, states, step) }
-                })
-                .collect(),
+            Unit::Step => {
+                let steps = values.iter().zip(advantages).enumerate();
+                let unit =
+                    |(first_step, (&value, advantage))| Scored { first_step, steps: 1, value, score: score(advantage) };
+                steps.map(unit).collect()
+            }
         };
         // A generation of the network's ends between two trajectories: there is the only place to wait.
         self.full = self.state.network.as_mut().and_then(|network| network.close(self.rules.generation));
@@ -218,24 +225,6 @@ impl Scorer {
     pub fn session_return(&self, trajectory: &Trajectory) -> f64 {
         let reward = |step: &Step| self.clip(step.reward);
         trajectory.steps.iter().rev().map(reward).fold(0.0, |to_go, reward| reward + self.discount() * to_go)
-    }
-
-    /// Every unit gets the mean over the steps' advantages; there is none before all steps have one.
-    fn score_by_mean(&mut self, returns: &[f64], states: &States) -> Vec<Scored> {
-        let advantages = (0..returns.len()).map(|step| self.advantage_of(returns[step], states, step));
-        let advantages: Vec<Option<f64>> = advantages.collect();
-        let sum: Option<f64> = advantages.iter().copied().sum();
-        let score = sum.and_then(|sum| Score::new((sum / returns.len() as f64) as f32));
-        match self.rules.unit {
-            Unit::Trajectory => {
-                let value = returns.first().copied().unwrap_or(0.0);
-                vec![Scored { first_step: 0, steps: returns.len(), value, score }]
-            }
-            Unit::Step => {
-                let unit = |(first_step, &value)| Scored { first_step, steps: 1, value, score };
-                returns.iter().enumerate().map(unit).collect()
-            }
-        }
     }
 
     fn discount(&self) -> f64 {
@@ -249,45 +238,66 @@ impl Scorer {
         self.rules.clip.map_or(reward, |(low, high)| reward.clamp(low, high))
     }
 
-    fn score_one(&mut self, value: f64, states: &States, step: usize) -> Option<Score> {
-        self.advantage_of(value, states, step).and_then(|score| Score::new(score as f32))
+    /// What the values of the steps, from the first on, come to beside the baseline, which then learns of them.
+    fn advantages(&mut self, values: &[f64], states: &States) -> Vec<Option<f64>> {
+        let mut advantages = Vec::with_capacity(values.len());
+        while let Some(rest) = values.get(advantages.len()..).filter(|rest| !rest.is_empty()) {
+            // One fit measures all up to the end of a generation.
+            let generation = self.rules.generation - self.state.units % self.rules.generation;
+            let count = usize::try_from(generation).map_or(rest.len(), |generation| rest.len().min(generation));
+            let (first, rest) = (advantages.len(), &rest[..count]);
+            match (self.rules.kind, self.rules.baseline) {
+                (ScoreKind::Return | ScoreKind::Reward, _) | (_, Baseline::None) => {
+                    advantages.extend(rest.iter().copied().map(Some));
+                }
+                (_, Baseline::Mean | Baseline::Linear) => self.measure(first, rest, states, &mut advantages),
+                (_, Baseline::Network) => {
+                    let steps = rest.iter().zip(first..);
+                    advantages.extend(steps.map(|(value, step)| self.measure_by_network(*value, states, step)));
+                }
+            }
+            self.state.units += count as u64;
+            if self.state.network.is_none() && self.state.units.is_multiple_of(self.rules.generation) {
+                self.close_generation();
+            }
+        }
+        advantages
     }
 
-    /// What a value comes to beside the baseline, which then learns of it.
-    fn advantage_of(&mut self, value: f64, states: &States, step: usize) -> Option<f64> {
-        let score = match (self.rules.kind, self.rules.baseline) {
-            (ScoreKind::Return | ScoreKind::Reward, _)
-            | (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::None) => Some(value),
-            (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Mean | Baseline::Linear) => {
-                if self.fresh.are_many() {
-                    self.state.current.add(&mut self.fresh);
-                }
-                let features = match self.rules.baseline {
+    /// Of steps of one generation, by the linear baseline.
+    fn measure(&mut self, first: usize, values: &[f64], states: &States, advantages: &mut Vec<Option<f64>>) {
+        let ScorerState { current, fit, spread, .. } = &mut self.state;
+        let mut steps = values.iter().zip(first..).peekable();
+        while steps.peek().is_some() {
+            if self.fresh.room() == 0 {
+                current.add(&mut self.fresh);
+            }
+            let begin = self.fresh.len();
+            for (value, step) in steps.by_ref().take(self.fresh.room()) {
+                match self.rules.baseline {
                     Baseline::Linear => {
                         let state = states.get(step).unwrap_or_default();
-                        self.fresh.push(&step_features(step), state, value)
+                        self.fresh.push(&step_features(step), state, *value);
                     }
-                    Baseline::None | Baseline::Mean | Baseline::Network => self.fresh.push(&[1.0], &[0.0; 0], value),
-                };
-                self.state.fit.as_ref().map(|fit| {
-                    let left = value - fit.expected(features);
-                    let spread = self.state.spread.as_mut();
-                    left / spread.map_or(fit.scale(), |spread| spread.of(features, left, fit.scale()))
-                })
+                    Baseline::None | Baseline::Mean | Baseline::Network => self.fresh.push(&[1.0], &[0.0; 0], *value),
+                }
             }
-            (ScoreKind::Advantage | ScoreKind::SessionMean, Baseline::Network) => {
-                let state = states.get(step).into_iter().flatten().copied();
-                // The logarithm alone: a network bends it where it must, and takes large numbers ill.
-                let features: Vec<f32> = [(step as f32).ln_1p()].into_iter().chain(state).collect();
-                let scale = self.rules.scale;
-                self.state.network.as_mut().and_then(|network| network.measure(&features, value, scale))
-            }
-        };
-        self.state.units += 1;
-        if self.state.network.is_none() && self.state.units.is_multiple_of(self.rules.generation) {
-            self.close_generation();
+            // Only now, for what was just written piece by piece cannot be read in one piece at once.
+            advantages.extend(self.fresh.since(begin).map(|(features, value)| {
+                let fit = fit.as_ref()?;
+                let left = value - fit.expected(features);
+                let spread = spread.as_mut();
+                Some(left / spread.map_or(fit.scale(), |spread| spread.of(features, left, fit.scale())))
+            }));
         }
-        score
+    }
+
+    fn measure_by_network(&mut self, value: f64, states: &States, step: usize) -> Option<f64> {
+        let state = states.get(step).into_iter().flatten().copied();
+        // The logarithm alone: a network bends it where it must, and takes large numbers ill.
+        let features: Vec<f32> = [(step as f32).ln_1p()].into_iter().chain(state).collect();
+        let scale = self.rules.scale;
+        self.state.network.as_mut().and_then(|network| network.measure(&features, value, scale))
     }
 
     fn close_generation(&mut self) {
@@ -318,7 +328,7 @@ impl Spread {
     /// The deviation to be expected in a context, which learns of what the baseline has left there.
     fn of(&mut self, features: &[f64], left: f64, global: f64) -> f64 {
         let scale = self.fit.as_ref().map_or(global, |fit| deviation_of(fit.expected(features), global));
-        if self.fresh.are_many() {
+        if self.fresh.room() == 0 {
             self.current.add(&mut self.fresh);
         }
         self.fresh.push(&[], features, left.abs());

@@ -50,20 +50,28 @@ impl Samples {
     /// So many that adding them is more work than passing over all moments, and so few that they stay in the cache.
     const MANY: usize = 64;
 
-    /// Whether it is time to add them.
-    pub fn are_many(&self) -> bool {
-        self.targets.len() >= Samples::MANY
+    pub fn len(&self) -> usize {
+        self.targets.len()
     }
 
-    /// Adds a sample of the features `first` and `rest`, and answers all of them.
-    pub fn push<T: Copy + Into<f64>>(&mut self, first: &[f64], rest: &[T], target: f64) -> &[f64] {
-        let from = self.features.len();
+    /// How many more there should be before they are added.
+    pub fn room(&self) -> usize {
+        Samples::MANY.saturating_sub(self.len())
+    }
+
+    /// Adds a sample of the features `first` and `rest`.
+    pub fn push<T: Copy + Into<f64>>(&mut self, first: &[f64], rest: &[T], target: f64) {
         self.features.extend_from_slice(first);
         self.features.extend(rest.iter().map(|value| (*value).into()));
-        let end = self.features.len();
-        self.features.resize(end + PADDING, 0.0);
+        self.features.resize(self.features.len() + PADDING, 0.0);
         self.targets.push(target);
-        &self.features[from..end]
+    }
+
+    /// The samples from the `begin`-th on: features and target.
+    pub fn since(&self, begin: usize) -> impl Iterator<Item = (&[f64], f64)> {
+        let stride = (self.features.len() / self.len().max(1)).max(PADDING);
+        let features = self.features[begin * stride..].chunks_exact(stride).map(move |row| &row[..stride - PADDING]);
+        features.zip(self.targets[begin..].iter().copied())
     }
 }
 
