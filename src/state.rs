@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pulp::Arch;
 
 use crate::catalog::Catalog;
-use crate::trajectory::Step;
+use crate::trajectory::{Step, Steps};
 
 /// How the items that a session has already shown become part of the state.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,7 +82,7 @@ impl StateEncoder {
     }
 
     /// The state in which `steps[index]` was decided: its context, and the items of the steps before it.
-    pub fn encode(&self, steps: &[Step], index: usize) -> Vec<f32> {
+    pub fn encode(&self, steps: &Steps, index: usize) -> Vec<f32> {
         let earlier: Vec<Shown<'_>> = match self.pooling {
             Pooling::None => Vec::new(),
             Pooling::Mean { .. } | Pooling::Decay { .. } => {
@@ -90,27 +90,25 @@ impl StateEncoder {
             }
         };
         let mut state = Vec::with_capacity(self.dimension());
-        self.append(steps.get(index), &earlier, &mut state);
+        self.append(steps.context(index), &earlier, &mut state);
         state
     }
 
     /// The states of all steps, in the place of what `states` held; the same as [`StateEncoder::encode`] one by one, but
     /// every item is looked up once.
-    pub fn encode_all(&self, steps: &[Step], states: &mut States) {
+    pub fn encode_all(&self, steps: &Steps, states: &mut States) {
         let shown: Vec<Shown<'_>> = steps.iter().map(|step| self.shown(step)).collect();
         states.dimension = self.dimension();
         states.values.clear();
         states.values.reserve(steps.len() * states.dimension);
         for index in 0..steps.len() {
-            self.append(steps.get(index), &shown[..index], &mut states.values);
+            self.append(steps.context(index), &shown[..index], &mut states.values);
         }
     }
 
-    fn append(&self, step: Option<&Step>, earlier: &[Shown<'_>], into: &mut Vec<f32>) {
+    fn append(&self, context: &[f32], earlier: &[Shown<'_>], into: &mut Vec<f32>) {
         let start = into.len();
-        if let Some(step) = step {
-            into.extend_from_slice(&step.decision.context);
-        }
+        into.extend_from_slice(context);
         let history = start + self.context_dimension;
         into.resize(history + self.history_dimension(), 0.0);
         let (length, decay) = match self.pooling {
@@ -218,6 +216,7 @@ mod tests {
     #[test]
     fn the_state_holds_the_context_and_only_items_shown_before() {
         let steps = [step("a", &[7.0]), step("b", &[8.0]), step("unknown", &[9.0]), step("a", &[10.0])];
+        let (steps, others) = (Steps::from_iter(steps.clone()), Steps::from_iter(steps.into_iter().skip(1)));
         let mean = encoder(Pooling::Mean { length: 2 });
         assert_eq!(mean.encode(&steps, 0), [7.0, 0.0, 0.0]);
         assert_eq!(mean.encode(&steps, 2), [9.0, 0.5, 0.5]);
@@ -227,7 +226,7 @@ mod tests {
         for encoder in [&mean, &decay, &encoder(Pooling::None)] {
             let one_by_one: Vec<_> = (0..steps.len()).map(|index| encoder.encode(&steps, index)).collect();
             let mut states = States::default();
-            encoder.encode_all(&steps[1..], &mut states);
+            encoder.encode_all(&others, &mut states);
             encoder.encode_all(&steps, &mut states);
             assert!(states.iter().eq(&one_by_one));
             assert_eq!((states.get(3), states.get(4)), (one_by_one.get(3).map(Vec::as_slice), None));
@@ -238,7 +237,7 @@ mod tests {
     fn ids_without_embeddings_become_fixed_unit_vectors() {
         let mut encoder = encoder(Pooling::Mean { length: 1 });
         encoder.catalog = Arc::new(Catalog::default());
-        let steps = [step("x", &[0.0]), step("y", &[0.0]), step("x", &[0.0])];
+        let steps = Steps::from_iter([step("x", &[0.0]), step("y", &[0.0]), step("x", &[0.0])]);
         let (after_x, after_y) = (encoder.encode(&steps, 1), encoder.encode(&steps, 2));
         assert_eq!(after_x.len(), 9);
         assert!((after_x.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-6);
@@ -249,6 +248,6 @@ mod tests {
     fn without_any_feature_the_state_is_a_constant() {
         let mut encoder = encoder(Pooling::None);
         encoder.context_dimension = 0;
-        assert_eq!((encoder.dimension(), encoder.encode(&[step("a", &[])], 0)), (1, vec![1.0]));
+        assert_eq!((encoder.dimension(), encoder.encode(&Steps::from_iter([step("a", &[])]), 0)), (1, vec![1.0]));
     }
 }

@@ -375,7 +375,7 @@ impl Oracle {
             ended_at: time(case.closed.unwrap().1),
             first: *case.places.iter().min().unwrap(),
             last: *case.places.iter().max().unwrap(),
-            steps: case.steps.clone(),
+            steps: case.steps.iter().cloned().collect(),
         };
         cases.iter().enumerate().map(trajectory).collect()
     }

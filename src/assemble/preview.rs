@@ -3,7 +3,7 @@
 use crate::event::{Body, Decision, Id, Interaction};
 use crate::position::Place;
 use crate::time::EventTime;
-use crate::trajectory::Step;
+use crate::trajectory::{Step, Steps};
 
 use super::Lane;
 use super::session::KeyRef;
@@ -25,7 +25,7 @@ impl Lane {
     /// What waits for the watermark and lies before it is handled first, and what falls due before it happens: so gaps,
     /// lengths, duplicates and the order of time shape the history as they shape it in training. The lane itself does not
     /// change; the copy costs a few pointers and the one session that is written to.
-    pub fn preview(&self, pending: Pending, place: Place) -> Vec<Step> {
+    pub fn preview(&self, pending: Pending, place: Place) -> Steps {
         let mut lane = self.copied();
         let Pending { time, user, session, decision } = pending;
         let time = time.unwrap_or_else(|| lane.latest_time());
@@ -45,11 +45,11 @@ impl Lane {
         let found = lane.visit(KeyRef::new(&user, session.as_ref())).and_then(|visit| {
             visit.sessions().find_map(|session| {
                 let last = session.steps.iter().rposition(|step| step.place == place)?;
-                Some(session.steps[..=last].to_vec())
+                Some(session.steps.first_steps(last + 1))
             })
         });
         // A session that the log has ended takes no more decisions: this one stands alone.
-        found.unwrap_or_else(|| vec![Step { time, place, reward: 0.0, decision }])
+        found.unwrap_or_else(|| Steps::from_iter([Step { time, place, reward: 0.0, decision }]))
     }
 
     /// The greatest event time that was seen, waiting events included; the first time there is when nothing was.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::event::{Body, Decision, Fingerprint, Id, Interaction, Target};
 use crate::position::Place;
 use crate::time::{EventTime, Span};
-use crate::trajectory::{Ending, Step};
+use crate::trajectory::{Ending, Step, Steps};
 
 use super::counters::Fate;
 use super::ids::Ids;
@@ -57,7 +57,7 @@ pub(crate) enum Which {
 /// The decisions so far and what came of them. Never without a step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Steps,
     /// Indices of the steps that have seen their final feedback.
     pub(crate) finals: BTreeSet<u32>,
     /// Ids of the events that were applied.
@@ -250,16 +250,12 @@ impl Session {
             first: event.place,
             last: event.place,
             listed: event.time,
-            steps: vec![event.step(decision)],
+            steps: Steps::from_iter([event.step(decision)]),
         }
     }
 
     pub(crate) fn push(&mut self, event: Occurrence, decision: Decision) {
         self.touch(event);
-        if self.steps.len() == self.steps.capacity() {
-            // Exactly twice as many: by itself the vector would make room for four at once, and most sessions are short.
-            self.steps.reserve_exact(self.steps.len().max(1));
-        }
         self.steps.push(event.step(decision));
     }
 
@@ -305,9 +301,9 @@ impl Session {
         if self.finals.contains(&number) {
             return Fate::Late;
         }
-        let Some(step) = self.steps.get_mut(index) else { return Fate::Orphan };
+        let Some(sum) = self.steps.reward_mut(index) else { return Fate::Orphan };
         // Two finite numbers can add up to an infinite one; a reward stays finite.
-        step.reward = (step.reward + reward).clamp(f64::MIN, f64::MAX);
+        *sum = (*sum + reward).clamp(f64::MIN, f64::MAX);
         if is_final {
             self.finals.insert(number);
         }
@@ -349,6 +345,7 @@ pub(crate) mod footprint {
             + text_of(key)
             + of_ids(session.ids())
             + session.steps.iter().map(|step| of_step(&step.decision)).sum::<u64>()
+            + 4 * count(session.steps.contexts(0..session.steps.len()).len())
     }
 
     /// Of a key itself, whatever is known of it.

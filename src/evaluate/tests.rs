@@ -7,7 +7,7 @@ use super::*;
 use crate::event::Decision;
 use crate::position::{Offset, Partition, Place};
 use crate::time::EventTime;
-use crate::trajectory::{ClosingKey, Ending, Step, Trajectory};
+use crate::trajectory::{ClosingKey, Ending, Step, Steps, Trajectory};
 
 fn step(weight: f64, reward: f64, model: f64, expected: f64) -> LoggedStep {
     LoggedStep { weight, reward, model, expected }
@@ -220,7 +220,7 @@ fn trajectory(propensity: Option<f64>, position: Option<u32>) -> Trajectory {
         ended_at: time,
         first: place,
         last: place,
-        steps: vec![Step { time, place, decision, reward: 1.0 }],
+        steps: Steps::from_iter([Step { time, place, decision, reward: 1.0 }]),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::position::{Offset, Partition, Place};
 use crate::score::{Baseline, Scale, ScoreKind, ScoreRules, Scorer, Unit};
 use crate::state::{Pooling, StateEncoder};
 use crate::time::{EventTime, Span};
-use crate::trajectory::{ClosingKey, Ending, Step, Trajectory};
+use crate::trajectory::{ClosingKey, Ending, Step, Steps, Trajectory};
 
 /// What only a stream has.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -158,6 +158,6 @@ fn trajectory(data: &Data, row: usize, time: EventTime) -> Trajectory {
         ended_at: time,
         first: place,
         last: place,
-        steps: vec![Step { time, place, decision, reward }],
+        steps: Steps::from_iter([Step { time, place, decision, reward }]),
     }
 }

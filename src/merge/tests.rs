@@ -6,7 +6,7 @@ use super::*;
 use crate::assemble::{Lane, SessionRules};
 use crate::event::{Body, Decision, Event, EventKind, Interaction};
 use crate::position::{Offset, Place};
-use crate::trajectory::{ClosingKey, Ending, Step};
+use crate::trajectory::{ClosingKey, Ending, Step, Steps};
 
 fn at(millis: i64) -> EventTime {
     EventTime::new(1_700_000_000_000 + millis).unwrap()
@@ -43,7 +43,7 @@ fn trajectory(partition: u32, time: i64, sequence: u64) -> Trajectory {
         ended_at: at(time),
         first: place(0),
         last: place(0),
-        steps: vec![Step { time: at(time), place: place(0), decision: decision(), reward: 0.0 }],
+        steps: Steps::from_iter([Step { time: at(time), place: place(0), decision: decision(), reward: 0.0 }]),
     }
 }
 

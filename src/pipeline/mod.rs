@@ -352,18 +352,20 @@ impl Pipeline {
     }
 }
 
-/// The trajectories that are judged next: their steps were decoded minutes ago, and their contexts lie apart. They are asked
-/// for step by step while another trajectory is judged, so that they need not be waited for.
+/// The trajectories that are judged next: their steps were decoded minutes ago, and by another thread. They are asked for step
+/// by step while another trajectory is judged, so that they need not be waited for.
 struct Ahead([Option<Arc<Trajectory>>; 2]);
 
 impl Ahead {
     fn fetch(&self, steps: Range<usize>) {
-        let [next, after] = self.0.each_ref().map(|trajectory| {
-            let all = trajectory.as_ref().map_or(&[][..], |trajectory| &trajectory.steps);
-            all.get(steps.start.min(all.len())..steps.end.min(all.len())).unwrap_or_default()
-        });
-        next.iter().for_each(|step| prefetch(&step.decision.context));
-        prefetch(after);
+        let [next, after] = &self.0;
+        if let Some(next) = next {
+            prefetch(next.steps.contexts(steps.clone()));
+        }
+        if let Some(after) = after {
+            let all = after.steps.len();
+            prefetch(&after.steps[steps.start.min(all)..steps.end.min(all)]);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::policy::Tensor;
 use crate::position::{Offset, Partition, Place};
 use crate::state::Pooling;
 use crate::time::EventTime;
-use crate::trajectory::{ClosingKey, Ending, Step};
+use crate::trajectory::{ClosingKey, Ending, Step, Steps};
 
 fn trajectory(rewards: &[f64]) -> Trajectory {
     let place = Place { offset: Offset::from_count(0), index: 0 };
@@ -188,7 +188,9 @@ fn a_spread_for_each_context_does_not_pick_the_noisy_ones() {
             let is_noisy = round % 2 == 1;
             let (context, size) = if is_noisy { (1.0, 5.0) } else { (0.0, 1.0) };
             let mut trajectory = trajectory(&[10.0 + size * uniform]);
-            trajectory.steps[0].decision.context = [context].into();
+            let mut step = trajectory.steps[0].clone();
+            step.decision.context = [context].into();
+            trajectory.steps = Steps::from_iter([step]);
             found.extend(
                 scored(&mut scorer, &trajectory)
                     .iter()

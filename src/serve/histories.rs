@@ -14,7 +14,7 @@ use crate::live;
 use crate::position::{Offset, Partition, Place};
 use crate::state::StateEncoder;
 use crate::time::EventTime;
-use crate::trajectory::Step;
+use crate::trajectory::{Step, Steps};
 
 /// The served sessions, at most so many.
 #[derive(Debug)]
@@ -128,7 +128,8 @@ impl Histories {
         let Request { time, user, session, mut decision } = request;
         let candidates = decision.candidates.take();
         let user = user.unwrap_or_default();
-        let mut steps = sessions.history(&user, session.as_deref(), time, self.rules.gap);
+        let history = sessions.history(&user, session.as_deref(), time, self.rules.gap);
+        let mut steps = Steps::from_iter(history);
         let time = time.unwrap_or(EventTime::FIRST);
         let place = Place { offset: Offset::from_count(0), index: 0 };
         steps.push(Step { time, place, reward: 0.0, decision });
