@@ -35,6 +35,9 @@ const LATENCY_TOPIC: &str = "bench-latency";
 const CATALOG: &str = "catalog.jsonl";
 const KAPPAS: [f64; 3] = [0.05, 0.2, 0.5];
 
+/// Bytes of a batch there.
+const EMBEDDED_BATCH: u32 = 256 << 10;
+
 /// So many times the events on brokers that keep all of them: the longer the log, the less its beginning counts, and its end.
 const BROKERS_TIMES: u64 = 5;
 
@@ -157,7 +160,10 @@ impl Stages<'_> {
 
     /// Writes the log and reads it in every depth.
     fn topic(&self, address: &str, topic: &str, broker: Option<&Broker>) -> Result<Topic, Failure> {
-        let _: u64 = self.over_topic(StageName::Write, address, topic)?;
+        // Of each partition an answer of the embedded broker holds one batch, and one of a real broker as many as fit.
+        let batch = format!("kafka.properties.{}={EMBEDDED_BATCH}", topic::BATCH_SIZE);
+        let set: &[&str] = if broker.is_some() { &["--set", &batch] } else { &[] };
+        let _: u64 = self.alone(StageName::Write, &[&["--brokers", address, "--topic", topic], set].concat())?;
         let depths =
             [StageName::Consume, StageName::Decode, StageName::Filter, StageName::Job, StageName::JobDefaultRatio];
         let mut turns: Vec<Vec<Stage>> = depths.iter().map(|_| Vec::new()).collect();

@@ -28,6 +28,8 @@ use crate::source::{Polled, Range, Run, Source};
 use crate::time::EventTime;
 use crate::trajectory::Trajectory;
 
+/// The producer's property: bytes of a batch.
+pub const BATCH_SIZE: &str = "batch.size";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(90);
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// Records after which the clock is looked at when there is a rate to keep.
@@ -39,7 +41,7 @@ const QUEUE: usize = 8;
 pub fn write(settings: &Settings, shape: Shape, events: u64, rate: Option<u64>) -> Result<u64, Failure> {
     let mut connection = plan::connection(settings);
     // Batches of a hundred and some records, as producers of events make them, and not of thousands.
-    connection.properties.insert("batch.size".to_owned(), "65536".to_owned());
+    connection.properties.entry(BATCH_SIZE.to_owned()).or_insert_with(|| "65536".to_owned());
     let topic = settings.kafka.topic().map_err(|error| error.exit().because(error))?;
     let failed = |error: crate::kafka::KafkaError| job_failure(JobError::Source(error.into()));
     create_topic(&connection, topic, PARTITIONS).map_err(failed)?;
