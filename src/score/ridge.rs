@@ -205,7 +205,8 @@ impl WithSimd for Solve<'_> {
                 };
                 let mut sums = [simd.splat_f64s(0.0); 8];
                 for eight in eights.chunks_exact(8 * stride) {
-                    sums.iter_mut().zip(eight.chunks_exact(stride)).for_each(|(sum, known)| add(sum, known));
+                    // Counted, so that the sums stay in registers.
+                    (0..8).for_each(|index| add(&mut sums[index], &eight[index * stride..][..stride]));
                 }
                 let mut rest = simd.splat_f64s(0.0);
                 others.chunks_exact(stride).for_each(|known| add(&mut rest, known));
