@@ -122,6 +122,11 @@ impl<K: Clone + Ord, V: Clone> Chunks<K, V> {
         self.shards.first()?.entries().front()
     }
 
+    /// The one so many places behind the first, if it stands in the same shard.
+    pub(crate) fn behind_first(&self, places: usize) -> Option<&(K, V)> {
+        self.shards.first()?.entries().get(places)
+    }
+
     pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
         self.take(Spot { shard: 0, at: 0 })
     }

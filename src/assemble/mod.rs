@@ -27,8 +27,9 @@ pub(crate) mod oracle;
 #[cfg(test)]
 mod tests;
 
-use crate::event::{Event, EventKind, Interaction};
+use crate::event::{Body, Event, EventKind, Interaction};
 use crate::position::{Partition, Place};
+use crate::prefetch::prefetch;
 use crate::time::EventTime;
 use crate::trajectory::Trajectory;
 
@@ -144,6 +145,18 @@ impl Lane {
         self.fire_before(self.watermark(), out);
     }
 
+    /// Asks for what is handled next: it was decoded when the first event that it waited for was not yet there.
+    fn fetch_ahead(&self) {
+        if let Some((_, interaction)) = self.state.waiting.behind_first(2) {
+            prefetch(std::slice::from_ref(&**interaction));
+        }
+        if let Some((_, interaction)) = self.state.waiting.first()
+            && let Body::Decision(decision) = &interaction.body
+        {
+            prefetch(&decision.context);
+        }
+    }
+
     fn waits_too_much(&self) -> bool {
         let waiting = u64::try_from(self.state.waiting.len()).unwrap_or(u64::MAX);
         waiting > self.rules.max_waiting_events || self.waiting_bytes > self.rules.max_bytes
@@ -151,6 +164,7 @@ impl Lane {
 
     fn release_first(&mut self, out: &mut Vec<Trajectory>) -> Option<EventTime> {
         let ((time, place), interaction) = self.state.waiting.pop_first()?;
+        self.fetch_ahead();
         self.waiting_bytes -= footprint::of_event(&interaction);
         self.state.counters.parked -= 1;
         // Judge by what the time before this event has left behind.
