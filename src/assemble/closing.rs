@@ -10,7 +10,7 @@ use crate::trajectory::{ClosingKey, Ending, Trajectory};
 use super::Lane;
 use super::agenda::Due;
 use super::counters::Fate;
-use super::session::{Closing, KeyRef, KeyText, Remembered, Session, SessionKey, footprint};
+use super::session::{Closing, KeyRef, KeyText, Remembered, Session, SessionKey};
 
 impl Lane {
     /// Everything that fell due before `time`.
@@ -141,7 +141,7 @@ impl Lane {
         let visit = Arc::make_mut(visit);
         let Some(index) = visit.closing.iter().position(|closing| closing.session.opened() == opened) else { return };
         let Closing { session, ending, ended_at, emit_at } = visit.closing.remove(index);
-        self.session_bytes -= footprint::of_session(stored.text(), &session);
+        self.session_bytes -= session.bytes;
         self.agenda.change().emissions.remove(&(emit_at, Arc::clone(stored.text()), opened));
         if key.session.is_some() {
             let until = at.plus(self.rules.lateness);

@@ -58,8 +58,9 @@ impl Lane {
         }
         let steps = match &mut Arc::make_mut(visit).open {
             Some(session) => {
-                self.session_bytes +=
-                    footprint::of_step(&decision) + footprint::of_ids(usize::from(event.id.is_some()));
+                let bytes = footprint::of_step(&decision) + footprint::of_ids(usize::from(event.id.is_some()));
+                session.bytes += bytes;
+                self.session_bytes += bytes;
                 session.push(event, decision);
                 session.steps.len()
             }
@@ -74,8 +75,9 @@ impl Lane {
 
     fn open_session(&mut self, key: &SessionKey, event: Occurrence, decision: Decision) {
         let time = event.time;
-        let session = Session::opened_by(event, decision);
-        self.session_bytes += footprint::of_session(key.text(), &session);
+        let mut session = Session::opened_by(event, decision);
+        session.bytes = footprint::of_session(key.text(), &session);
+        self.session_bytes += session.bytes;
         self.agenda.change().idle.insert((time, Arc::clone(key.text())));
         self.agenda.change().started.insert((time, Arc::clone(key.text())));
         self.state.counters.opened += 1;
@@ -108,7 +110,9 @@ impl Lane {
         }
         if let Some(session) = &mut Arc::make_mut(visit).open {
             session.touch(event);
-            self.session_bytes += footprint::of_ids(usize::from(event.id.is_some()));
+            let bytes = footprint::of_ids(usize::from(event.id.is_some()));
+            session.bytes += bytes;
+            self.session_bytes += bytes;
         }
         self.close(key, Ending::SessionEnd, event.time);
         Fate::Applied
@@ -143,7 +147,9 @@ impl Lane {
         let Some(session) = visit.session_mut(found.session) else { return Fate::Orphan };
         let ids_before = session.ids();
         let fate = session.join(found.step, event, feedback.reward, feedback.is_final);
-        self.session_bytes += footprint::of_ids(session.ids() - ids_before);
+        let bytes = footprint::of_ids(session.ids() - ids_before);
+        session.bytes += bytes;
+        self.session_bytes += bytes;
         if let Which::Closing(index) = found.session
             && let Some(closing) = visit.closing.get_mut(index)
             && fate == Fate::Applied

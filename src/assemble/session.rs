@@ -67,6 +67,9 @@ pub(crate) struct Session {
     /// The least and the greatest place of the events that were applied.
     pub(crate) first: Place,
     pub(crate) last: Place,
+    /// Its footprint. No part of the state: it follows from the rest.
+    #[serde(skip)]
+    pub(crate) bytes: u64,
     /// Where the agenda lists it; not above `last_activity`. No part of the state: it depends on restarts.
     #[serde(skip, default = "unlisted")]
     pub(crate) listed: EventTime,
@@ -249,6 +252,7 @@ impl Session {
             last_activity: event.time,
             first: event.place,
             last: event.place,
+            bytes: 0,
             listed: event.time,
             steps: Steps::from_iter([event.step(decision)]),
         }

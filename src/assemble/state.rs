@@ -109,8 +109,12 @@ impl Lane {
         let mut agenda = Agenda::default();
         let mut session_bytes = 0;
         state.visits.for_each_mut(|key, visit| {
-            if let Some(session) = &mut Arc::make_mut(visit).open {
+            let visit = Arc::make_mut(visit);
+            if let Some(session) = &mut visit.open {
                 session.listed = session.last_activity;
+            }
+            for session in visit.open.iter_mut().chain(visit.closing.iter_mut().map(|closing| &mut closing.session)) {
+                session.bytes = footprint::of_session(key.text(), session);
             }
             session_bytes += list_visit(agenda.change(), key, visit);
         });
@@ -133,5 +137,5 @@ fn list_visit(agenda: &mut Lists, key: &SessionKey, visit: &Visit) -> u64 {
     if let Some(remembered) = visit.remembered {
         agenda.remembered.insert((remembered.until, Arc::clone(text)));
     }
-    visit.sessions().map(|session| footprint::of_session(text, session)).sum()
+    visit.sessions().map(|session| session.bytes).sum()
 }

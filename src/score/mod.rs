@@ -8,6 +8,8 @@
 mod network;
 mod ridge;
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::batch::BaselineBatch;
@@ -377,8 +379,10 @@ impl ScoreRules {
 /// Features of the linear baseline beside the state: known at the decision, not shown to the policy. Without the step number
 /// the filter would pick early steps (their returns-to-go are long) instead of good ones.
 fn step_features(step: usize) -> [f64; 3] {
+    /// Of the steps that most sessions have.
+    static LOGARITHMS: LazyLock<[f64; 64]> = LazyLock::new(|| std::array::from_fn(|step| (step as f64).ln_1p()));
     let number = step as f64;
-    [1.0, number, number.ln_1p()]
+    [1.0, number, LOGARITHMS.get(step).copied().unwrap_or_else(|| number.ln_1p())]
 }
 
 /// G_t = r_t + discount * G_{t+1}.
