@@ -206,3 +206,17 @@ fn a_spread_for_each_context_does_not_pick_the_noisy_ones() {
     assert!(global > 0.99, "{global}");
     assert!((context - 0.5).abs() < 0.1, "{context}");
 }
+
+#[test]
+fn a_generation_ends_in_the_middle_of_a_trajectory() {
+    for (generation, scale) in [(4, Scale::Global), (100, Scale::Global), (100, Scale::Context)] {
+        let rules =
+            ScoreRules { generation, scale, discount: 0.0, ..rules(Unit::Step, ScoreKind::Advantage, Baseline::Mean) };
+        let rewards: Vec<f64> = (0..450).map(|number| f64::from(number * 37 % 101)).collect();
+        let (mut whole, mut single) = (scorer(rules.clone()), scorer(rules));
+        let in_long: Vec<_> = rewards.chunks(150).flat_map(|rewards| scores(&mut whole, rewards)).collect();
+        let one_by_one: Vec<_> = rewards.iter().flat_map(|reward| scores(&mut single, &[*reward])).collect();
+        assert_eq!(in_long, one_by_one, "generations of {generation}");
+        assert!(one_by_one.iter().flatten().count() > 200);
+    }
+}
