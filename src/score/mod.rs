@@ -266,7 +266,7 @@ impl Scorer {
         advantages
     }
 
-    /// Of steps of one generation, by the linear baseline.
+    /// Of steps of one generation, by the mean or the linear baseline.
     fn measure(&mut self, first: usize, values: &[f64], states: &States, advantages: &mut Vec<Option<f64>>) {
         let ScorerState { current, fit, spread, .. } = &mut self.state;
         let mut steps = values.iter().zip(first..).peekable();
