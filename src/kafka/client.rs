@@ -85,7 +85,9 @@ impl Connection {
                 config.set(key, value);
             }
         }
-        config.set_log_level(RDKafkaLogLevel::Info);
+        // What `debug` asks for is told below this level.
+        let asks_for_more = self.properties.contains_key("debug");
+        config.set_log_level(if asks_for_more { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         Ok(config)
     }
 
@@ -301,5 +303,16 @@ mod tests {
         assert!(message.contains("sesion.timeout.ms"), "{message}");
         assert!(check("socket.timeout.ms").is_err(), "1 is below that property's least value");
         assert!(check("fetch.wait.max.ms").is_ok());
+    }
+
+    #[test]
+    fn what_debug_asks_for_is_told() {
+        for (key, is_told) in [("debug", true), ("socket.nagle.disable", false)] {
+            let value = if is_told { "fetch" } else { "true" };
+            let properties = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            let brokers = "127.0.0.1:9".to_owned();
+            let connection = Connection { brokers, properties, connect_timeout: Duration::ZERO };
+            assert_eq!(matches!(connection.config().unwrap().log_level, RDKafkaLogLevel::Debug), is_told, "{key}");
+        }
     }
 }
